@@ -1,0 +1,271 @@
+r"""Two-layer ReLU networks and the maps to and from the convex program.
+
+f(X) = (X U)_+ α with U d×m and α of shape (m,) or (m, c). A bias is a column of ones in X.
+
+* Convex → network: a block v ≠ 0 becomes (v/√‖v‖, √‖v‖), a block w ≠ 0 becomes (w/√‖w‖, −√‖w‖).
+* Network → convex: v = |α| u in the block of its sign and of a full-dimensional cell whose closure
+  contains u. The fit is kept and the objective never rises; it is equal iff ‖u‖ = |α| for every neuron.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from convexnn._types import Array
+from convexnn.losses import get_loss
+from convexnn.patterns import KINK, Patterns
+
+FILE_NAME = "model.safetensors"
+_FORMAT = "convexnn-network-1"
+
+
+class _Blocks(Protocol):
+    """Anything with the blocks v and w of program (2), each d×P: a `Solution`, for one."""
+
+    @property
+    def v(self) -> Array: ...
+    @property
+    def w(self) -> Array: ...
+
+
+@dataclass(frozen=True)
+class Network:
+    """f(X) = (X U)_+ α.
+
+    Parameters
+    ----------
+    U : (d, m)
+        One column a neuron.
+    alpha : (m,) or (m, c)
+        Output weights; (m, c) for c outputs.
+
+    Raises
+    ------
+    ValueError
+        If the shapes disagree or a weight is not finite.
+    """
+
+    U: Array
+    alpha: Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "U", np.array(self.U, dtype=np.float64, order="C"))
+        object.__setattr__(self, "alpha", np.array(self.alpha, dtype=np.float64, order="C"))
+        if self.U.ndim != 2 or self.alpha.ndim not in (1, 2) or self.alpha.shape[0] != self.U.shape[1]:
+            raise ValueError(
+                "U must be d×m and alpha (m,) or (m, c) with the same m; "
+                f"they are {self.U.shape} and {self.alpha.shape}."
+            )
+        if not (np.isfinite(self.U).all() and np.isfinite(self.alpha).all()):
+            raise ValueError("The weights of a network must be finite.")
+
+    @property
+    def n_features(self) -> int:
+        """Rows of U: the columns that `predict` expects."""
+        return int(self.U.shape[0])
+
+    @property
+    def n_neurons(self) -> int:
+        """Neurons whose two weights are both non-zero."""
+        return int(np.count_nonzero(_amplitude(self) > 0))
+
+    def predict(self, X: Array) -> Array:
+        """(X U)_+ α, of shape (n,) or (n, c).
+
+        Raises
+        ------
+        ValueError
+            If X is not n×d with the d of U.
+        """
+        X = np.asarray(X, dtype=np.float64)
+        if X.ndim != 2 or X.shape[1] != self.n_features:
+            raise ValueError(f"X must be n×{self.n_features} for this network; its shape is {X.shape}.")
+        out = np.empty((X.shape[0], *self.alpha.shape[1:]))
+        rows = max(1, 8_000_000 // max(1, self.U.shape[1]))
+        for start in range(0, X.shape[0], rows):
+            Z = X[start : start + rows] @ self.U
+            np.maximum(Z, 0.0, out=Z)
+            out[start : start + rows] = Z @ self.alpha
+        return out
+
+    def penalty(self) -> float:
+        """½ Σ_j (‖u_j‖² + ‖α_j‖₁²), what β multiplies; α_j² for one output."""
+        return 0.5 * float(np.sum(self.U**2) + np.sum(_output_norm(self.alpha) ** 2))
+
+    def objective(self, X: Array, y: Array, beta: float, loss: str = "squared") -> float:
+        """L((XU)_+α, y) + (β/2) Σ_j (‖u_j‖² + ‖α_j‖₁²)."""
+        y = np.asarray(y, dtype=np.float64)
+        f = self.predict(X)
+        if f.shape != y.shape:
+            raise ValueError(f"The network's output has shape {f.shape}, y has {y.shape}.")
+        return get_loss(loss).value(f, y) + beta * self.penalty()
+
+    @classmethod
+    def zero(cls, n_features: int, n_outputs: int | None = None) -> "Network":
+        """The network without neurons: f = 0. `n_outputs` None means one output of shape (n,)."""
+        return cls(np.zeros((n_features, 0)), np.zeros((0,) if n_outputs is None else (0, n_outputs)))
+
+    @classmethod
+    def from_solution(cls, solution: _Blocks) -> "Network":
+        """The balanced network of program blocks v, w (each d×P), with the objective of the program."""
+        V = np.concatenate([solution.v, solution.w], axis=1)
+        sign = np.repeat([1.0, -1.0], [solution.v.shape[1], solution.w.shape[1]])
+        norm = np.linalg.norm(V, axis=0)
+        keep = norm > 0
+        root = np.sqrt(norm[keep])
+        return cls(V[:, keep] / root, sign[keep] * root)
+
+    def to_solution(self, X: Array) -> tuple[Patterns, Array, Array]:
+        """Patterns of the neurons with the blocks (v, w), each d×P, of program (2).
+
+        Neurons of one cell and sign are added. Raises ValueError for several outputs.
+        """
+        self._require_one_output("to_solution")
+        net = self.balanced()
+        cells = Patterns.from_network(X, net)
+        v = np.zeros((net.n_features, len(cells)))
+        w = np.zeros_like(v)
+        index = {mask.tobytes(): k for k, mask in enumerate(cells.masks.T)}
+        for j in range(net.U.shape[1]):
+            cell = Patterns.from_generators(X, net.U[:, j : j + 1])
+            block = v if net.alpha[j] > 0 else w
+            block[:, index[cell.masks[:, 0].tobytes()]] += abs(net.alpha[j]) * net.U[:, j]
+        return cells, v, w
+
+    def balanced(self) -> "Network":
+        """The same function with ‖u_j‖ = ‖α_j‖₁ and without zero neurons; the penalty never rises."""
+        keep = _amplitude(self) > 0
+        U, alpha = self.U[:, keep], self.alpha[keep]
+        scale = np.sqrt(_output_norm(alpha) / np.linalg.norm(U, axis=0))
+        return Network(U * scale, (alpha.T / scale).T)
+
+    def merged(self, X: Array) -> "Network":
+        """Add up neurons of one sign that share a closed cell of X; the fit on X is kept.
+
+        Two neurons share a closed cell when no row has x_iᵀu > 0 > x_iᵀu'. The result is balanced and
+        its objective never rises. Raises ValueError for several outputs.
+        """
+        self._require_one_output("merged")
+        net = self.balanced()
+        X = np.asarray(X, dtype=np.float64)
+        row_norms = np.linalg.norm(X, axis=1)[:, None]
+        merged: list[Array] = []
+        signs: list[float] = []
+        for sign in (1.0, -1.0):
+            V = (net.U * np.abs(net.alpha))[:, np.sign(net.alpha) == sign]
+            groups = _merge_compatible(X, row_norms, V)
+            merged.extend(groups)
+            signs.extend([sign] * len(groups))
+        if not merged:
+            return Network.zero(self.n_features)
+        V = np.stack(merged, axis=1)
+        norm = np.linalg.norm(V, axis=0)
+        root = np.sqrt(np.where(norm > 0, norm, 1.0))
+        return Network(V / root, np.array(signs) * np.where(norm > 0, root, 0.0)).balanced()
+
+    def _require_one_output(self, what: str) -> None:
+        if self.alpha.ndim != 1:
+            raise ValueError(f"{what} is defined for one output; this network has {self.alpha.shape[1]}.")
+
+    def save(self, path: str | Path, metadata: Mapping[str, Any] | None = None) -> Path:
+        """Write the weights (safetensors) and a JSON header, atomically; returns the file's path.
+
+        Parameters
+        ----------
+        path : str or Path
+            A file ending in ``.safetensors``, or a folder, which then holds ``model.safetensors``.
+        metadata : mapping, optional
+            Anything JSON can hold; `load_metadata` gives it back.
+        """
+        from safetensors.numpy import save
+
+        file = _model_file(Path(path))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        header = {"format": _FORMAT, "metadata": json.dumps(dict(metadata or {}))}
+        data = save({"U": self.U, "alpha": self.alpha}, metadata=header)
+        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=file.name, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as out:
+                out.write(data)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, file)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return file
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Network":
+        """Read a network from a file, or from the folder that holds ``model.safetensors``.
+
+        No code in the file is run. Raises FileNotFoundError, or ValueError with one sentence if the file
+        is damaged or not a convexnn network.
+        """
+        return _read(Path(path))[0]
+
+
+def load_metadata(path: str | Path) -> dict[str, Any]:
+    """The metadata that `Network.save` was given; raises as `Network.load` does."""
+    return _read(Path(path))[1]
+
+
+def _read(path: Path) -> tuple[Network, dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    file = _model_file(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no model at {file}.")
+    try:
+        with safe_open(str(file), framework="numpy") as tensors:
+            header = tensors.metadata() or {}
+            if header.get("format") != _FORMAT:
+                raise ValueError(f"{file} is not a convexnn network: its header lacks {_FORMAT!r}.")
+            network = Network(tensors.get_tensor("U"), tensors.get_tensor("alpha"))
+            return network, dict(json.loads(header["metadata"]))
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{file} is damaged and cannot be read as a network ({error}).") from error
+
+
+def _model_file(path: Path) -> Path:
+    return path if path.suffix == ".safetensors" else path / FILE_NAME
+
+
+def _output_norm(alpha: Array) -> Array:
+    """‖α_j‖₁ for each neuron."""
+    magnitude = np.abs(alpha)
+    return magnitude if alpha.ndim == 1 else magnitude.sum(axis=1)
+
+
+def _amplitude(network: Network) -> Array:
+    """‖u_j‖ ‖α_j‖₁ for each neuron."""
+    return np.linalg.norm(network.U, axis=0) * _output_norm(network.alpha)
+
+
+def _merge_compatible(X: Array, row_norms: Array, V: Array) -> list[Array]:
+    """Greedily add the columns of V that agree in sign on every row of X."""
+    Z = X @ V
+    kink = KINK * row_norms * np.linalg.norm(V, axis=0)
+    up = (kink < Z).astype(np.float32)
+    down = (-kink > Z).astype(np.float32)
+    sums: list[Array] = []
+    group_up = np.zeros((0, X.shape[0]), dtype=np.float32)
+    group_down = np.zeros_like(group_up)
+    for j in range(V.shape[1]):
+        conflicts = group_up @ down[:, j] + group_down @ up[:, j]
+        free = np.flatnonzero(conflicts == 0)
+        if free.size:
+            k = int(free[0])
+            sums[k] = sums[k] + V[:, j]
+            np.maximum(group_up[k], up[:, j], out=group_up[k])
+            np.maximum(group_down[k], down[:, j], out=group_down[k])
+        else:
+            sums.append(V[:, j].copy())
+            group_up = np.vstack([group_up, up[:, j]])
+            group_down = np.vstack([group_down, down[:, j]])
+    return sums

@@ -1,0 +1,18 @@
+"""Why a run ended, as sentences."""
+
+from enum import Enum
+
+
+class Status(Enum):
+    """The reason a solver or a training run stopped; ``str(status)`` is a sentence."""
+
+    CONVERGED = "The relative gap reached the tolerance."
+    ZERO = "beta is at or above beta_max, so the zero network is a global optimum."
+    TIME_LIMIT = "The time limit was reached: this is the best point so far."
+    ITERATION_LIMIT = "The iteration limit was reached: this is the best point so far."
+    INTERRUPTED = "The run was interrupted: this is the best point so far."
+    STALLED = "No further progress was possible in floating point: this is the best point so far."
+    FAILED = "The solver reported a failure: the point may be far from optimal."
+
+    def __str__(self) -> str:
+        return self.value
