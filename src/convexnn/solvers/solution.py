@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from convexnn._types import Array
+from convexnn.program import ConvexProgram
 from convexnn.status import Status
 
 
@@ -40,3 +43,19 @@ class Solution:
     violation: float
     nu: Array
     history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def make_solution(
+    program: ConvexProgram,
+    v: Array,
+    w: Array,
+    nu: Array,
+    dual: float,
+    status: Status,
+    history: list[dict[str, Any]],
+) -> Solution:
+    """A Solution whose primal value, gap and violation are recomputed from (v, w)."""
+    v, w = np.ascontiguousarray(v), np.ascontiguousarray(w)
+    primal = program.primal(v, w)
+    gap = (primal - dual) / primal if primal > 0 else 0.0
+    return Solution(v, w, status, primal, dual, gap, program.violation(v, w), nu, history)

@@ -1,0 +1,158 @@
+"""One HTML page, complete in itself: pictures are inline SVG, the style is inline, nothing is fetched.
+
+The small functions `heading`, `paragraph`, `table` and `picture` return escaped HTML blocks and `page` joins
+them. Sentences about a training are computed from its record (`certificate_sentences`), never typed.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+STYLE = """
+:root { color-scheme: light dark;
+  --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --back: #ffffff; --card: #f6f8fa }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6edf3; --soft: #9aa5b1; --line: #3d444d; --back: #0d1117; --card: #161b22 } }
+* { box-sizing: border-box }
+body { margin: 0 auto; padding: 1.2rem; max-width: 62rem; background: var(--back); color: var(--ink);
+  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
+h1 { font-size: 1.6rem; line-height: 1.25; margin: .4rem 0 1rem; overflow-wrap: anywhere }
+h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; border-bottom: 1px solid var(--line); padding-bottom: .25rem }
+p, li { max-width: 44rem; overflow-wrap: anywhere }
+.lead { font-size: 1.1rem }
+.scroll { overflow-x: auto }
+table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums }
+caption { text-align: left; color: var(--soft); padding: .2rem 0 }
+th, td { text-align: right; padding: .3rem .8rem; border-bottom: 1px solid var(--line) }
+th:first-child, td:first-child { text-align: left; padding-left: 0 }
+th { font-weight: 600 }
+.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem }
+figure { margin: 0; padding: .7rem; background: var(--card); border: 1px solid var(--line);
+  border-radius: .5rem }
+figure svg { display: block; width: 100%; height: auto; color: var(--ink) }
+figcaption { margin-top: .4rem; color: var(--soft); font-size: .92rem }
+footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem }
+"""
+
+#: What each kind of certificate says and does not say.
+KIND_SENTENCES = {
+    "exact": "The lower bound is proved: the largest correlation with a neuron was found to a stated factor.",
+    "bounded": "The lower bound is proved, by a relaxation; the true gap may be smaller.",
+    "estimated": (
+        "The lower bound is an estimate, not a proof: it rests on a search for the neuron that would help "
+        "most, repeated from fresh starts that found nothing better."
+    ),
+    "patterns": (
+        "The value is compared with networks on the given patterns only. "
+        "There is no lower bound for all networks."
+    ),
+}
+
+
+def number(value: float | None, digits: int = 6) -> str:
+    """A number with `digits` significant digits, trailing zeros dropped."""
+    return "none" if value is None else f"{value:.{digits}g}"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share as a percentage."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def count(n: int, noun: str) -> str:
+    """A number with its noun in the right form: 1 neuron, 12 neurons."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def heading(text: str) -> str:
+    """A section's heading."""
+    return f"<h2>{escape(text)}</h2>"
+
+
+def paragraph(text: str, *, lead: bool = False) -> str:
+    """A paragraph; the first one of a page in larger type with `lead`."""
+    return f"<p{' class=lead' if lead else ''}>{escape(text)}</p>"
+
+
+def bullets(texts: Sequence[str]) -> str:
+    """A list of sentences."""
+    return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
+    """A table that scrolls by itself on a narrow screen."""
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return f'<div class="scroll"><table>{title}<tr>{head}</tr>{body}</table></div>'
+
+
+def pictures(shown: Sequence[tuple["Axes", str]]) -> str:
+    """Pictures with their captions, side by side where the screen is wide enough."""
+    blocks = [
+        f"<figure>{svg(ax, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
+        for ax, caption in shown
+    ]
+    return f'<div class="pictures">{"".join(blocks)}</div>'
+
+
+def svg(ax: "Axes", description: str) -> str:
+    """A picture as inline SVG whose text takes the colour of the page; the same picture, the same bytes."""
+    import matplotlib
+
+    from convexnn.plots import INK
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "convexnn", "svg.fonttype": "path"}):
+        ax.get_figure(root=True).savefig(buffer, format="svg", metadata={"Date": None})  # type: ignore[union-attr]
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
+    text = re.sub(r'\s(?:xmlns(?::xlink)?="[^"]*"|(?:width|height)="[^"]*pt")', "", text)
+    text = text.replace(INK, "currentColor")
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1)
+
+
+def png(ax: "Axes") -> bytes:
+    """A picture as PNG on white, 160 dots an inch."""
+    buffer = io.BytesIO()
+    ax.get_figure(root=True).savefig(buffer, format="png", dpi=160, facecolor="white")  # type: ignore[union-attr]
+    return buffer.getvalue()
+
+
+def page(title: str, blocks: Sequence[str], footer: str) -> str:
+    """A whole page from blocks that are HTML already."""
+    body = "\n".join(blocks)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style></head>\n<body><main>\n"
+        f"<h1>{escape(title)}</h1>\n{body}\n</main>\n<footer>{escape(footer)}</footer></body></html>\n"
+    )
+
+
+def certificate_sentences(certificate: Mapping[str, Any], neurons: int) -> list[str]:
+    """What a certificate's record says, in words, with its kind."""
+    from convexnn.plots import BOUND_WORDS, GAP_WORDS
+
+    kind = certificate["kind"]
+    first = (
+        f"The network has {count(neurons, 'neuron')}; its objective is {number(certificate['primal'])} "
+        "(loss on the training rows plus penalty)."
+    )
+    if kind == "patterns":
+        return [first, KIND_SENTENCES[kind]]
+    second = (
+        f"The {BOUND_WORDS[kind]} on what any network of this form can reach, however wide, is "
+        f"{number(certificate['lower_bound'])}: {GAP_WORDS[kind]} {gap_words(certificate['relative_gap'])}."
+    )
+    return [first, second, KIND_SENTENCES[kind]]
+
+
+def gap_words(relative_gap: float) -> str:
+    """A relative gap in words: '0.081 % of the objective'."""
+    return "zero" if relative_gap == 0 else f"{100 * relative_gap:.2g} % of the objective"
