@@ -4,13 +4,15 @@ With M = 1[XU > 0], r = ∇L(f) and H = Xᵀ diag(r) M the gradient is H diag(α
 matrix products and one pass over the n×m array, which holds XU first and then M.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy.special import expit
+from threadpoolctl import ThreadpoolController
 
 from convexnn.losses import get_loss
 
@@ -18,6 +20,9 @@ from convexnn.losses import get_loss
 Real = NDArray[Any]
 #: Entries of XU held at a time: rows are taken in blocks, so memory does not grow with n·m.
 BLOCK_ENTRIES = 1_000_000
+#: Multiply-adds in XU (about half a millisecond) below which a second BLAS thread is not used: it gains
+#: little there, and was seen to make a run 40 times longer when another process had the core.
+SMALL_PRODUCT = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -145,3 +150,10 @@ def compile_kernels(dtype: str) -> None:
     fill_gradient(one[:, None], one, work, "squared", 1.0)
     small = np.zeros(3, dtype)
     adam_update(work.theta, work.grad, small, small, small, one[0], one[0], one[0])
+
+
+def threads_for(rows: int, work: Buffers) -> AbstractContextManager[Any]:
+    """A context with one BLAS thread if the products of a step over `rows` rows are small."""
+    if rows * work.U.size > SMALL_PRODUCT:
+        return nullcontext()
+    return cast(AbstractContextManager[Any], ThreadpoolController().limit(limits=1, user_api="blas"))

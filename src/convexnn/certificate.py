@@ -1,30 +1,54 @@
-"""Certificates."""
+r"""Certificates: how far a network is from the global optimum, recomputed by code that no solver owns.
+
+For any ν the value D(tν) is a lower bound on the global optimum p* once tρ(ν) ≤ β and tρ(−ν) ≤ β, with
+ρ(ν) = max_{‖u‖≤1} νᵀ(Xu)_+ (Pilanci & Ergen 2020, the dual of problem (1)). A certificate is therefore as
+good as the bound on ρ, and says which kind that is.
+"""
 
 from dataclasses import dataclass
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import lsq_linear
 
 from convexnn._types import Array
+from convexnn.cones import Rows, prepare_rows
+from convexnn.losses import check_problem, get_loss
+from convexnn.network import Network
+from convexnn.patterns import Patterns
+from convexnn.pricing.search import Search, search
+from convexnn.program import ConvexProgram
+
+Kind = Literal["exact", "bounded", "estimated", "patterns"]
+
+#: Rows with |1 − yf| below this count as lying on the kink of the hinge.
+_ON_MARGIN = 1e-6
+#: Starts that choose between candidate dual points, before the verification.
+_TRIAL = 500
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """How far a network is from the global optimum, recomputed from X, y and the weights alone.
+    """How far a network is from the global optimum.
 
     Attributes
     ----------
     primal : float
-        Objective of the network.
+        Objective (1) of the network.
     lower_bound : float
-        D(nu), a lower bound on the global optimum if ρ(±nu) ≤ β holds as `kind` says.
+        D(nu). A lower bound on the global optimum as far as `kind` says.
     gap, relative_gap : float
-        primal − lower_bound, and that divided by primal (0 where primal is 0).
+        primal − lower_bound, and (primal − lower_bound)/primal (0 where primal is 0).
     kind : {"exact", "bounded", "estimated", "patterns"}
-        How ρ was bounded.
+        How ρ was bounded; ``str`` of the certificate says it in words.
     nu : (n,) or (n, c)
-        The dual point, scaled so that ρ(±nu) ≤ β.
+        The dual point, already scaled so that ρ(±nu) ≤ β.
     rho : float
         The bound used on max ρ(±nu).
+    beta : float
     starts : int
-        Fresh starts of the verification behind an ``estimated`` kind.
+        Ascents behind an ``estimated`` ρ, patterns behind ``patterns``.
     seconds : float
         Time taken.
     """
@@ -33,8 +57,179 @@ class Certificate:
     lower_bound: float
     gap: float
     relative_gap: float
-    kind: str
+    kind: Kind
     nu: Array
     rho: float
+    beta: float
     starts: int
     seconds: float
+
+    def __str__(self) -> str:
+        words = {
+            "exact": "exact: the bound is proven, up to rounding.",
+            "bounded": "bounded: the bound is proven; the true gap may be smaller.",
+            "estimated": "estimated: strong evidence, NOT a proof; no start found a larger ρ.",
+            "patterns": "patterns: best among networks of these patterns; NO bound on the global optimum.",
+        }
+        effort = {
+            "estimated": f", the largest of {self.starts:,} local maxima",
+            "patterns": f", over {self.starts:,} patterns",
+        }
+        what = "bound over the patterns" if self.kind == "patterns" else "lower bound"
+        relation = "≈" if self.kind == "estimated" else "≤"
+        return (
+            f"objective {self.primal:.8g}, {what} {self.lower_bound:.8g}, "
+            f"relative gap {self.relative_gap:.2e} ({self.kind})\n"
+            f"{words[self.kind]}\n"
+            f"ρ(±ν) {relation} {self.rho:.8g} for β = {self.beta:.8g}{effort.get(self.kind, '')}; "
+            f"{self.seconds:.2f} s."
+        )
+
+
+def certify(
+    network: Network,
+    X: Array,
+    y: Array,
+    beta: float,
+    loss: str = "squared",
+    max_time: float | None = None,
+    *,
+    nu: Array | None = None,
+    patterns: Patterns | None = None,
+    starts: int | None = None,
+    seed: int = 0,
+) -> Certificate:
+    r"""(primal − D(tν))/primal for any network on the data X, y.
+
+    The dual point is ν = −∇L(f) at the network's fit (for the hinge: the subgradient that fits the
+    neurons best), or the given `nu` if its bound is better.
+
+    Parameters
+    ----------
+    network : Network
+    X : (n, d), y : (n,) or (n, c)
+        The data of the objective, with the same columns as the network's U has rows.
+    beta : float
+    loss : str
+    max_time : float, optional
+        Seconds; the verification then stops early and reports how many starts it made.
+    nu : (n,), optional
+        A dual point to try as well, such as a solver's; it is not trusted, only tried.
+    patterns : Patterns, optional
+        Certify among the networks of these patterns only (kind ``patterns``).
+    starts : int, optional
+        Ascents of the verification; by default between 2,500 and 10,000, growing with the neurons.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If the data, β or the shapes are not valid.
+    """
+    begin = perf_counter()
+    X, y, beta = check_problem(X, y, beta, loss)
+    primal = network.objective(X, y, beta, loss)
+    candidates = [dual_candidate(network, X, y, beta, loss)]
+    if nu is not None:
+        nu = np.asarray(nu, dtype=np.float64)
+        if nu.shape != y.shape:
+            raise ValueError(f"nu must have the shape of y, {y.shape}; its shape is {nu.shape}.")
+        candidates.append(nu)
+    if patterns is not None:
+        program = ConvexProgram(X, y, patterns, beta, loss)
+        rhos = [program.rho(candidate) for candidate in candidates]
+        best = int(np.argmax([_bound(c, y, beta, loss, r)[0] for c, r in zip(candidates, rhos, strict=True)]))
+        return make_certificate(
+            primal, candidates[best], rhos[best], y, beta, loss, "patterns", len(patterns), begin
+        )
+    rows = prepare_rows(X)
+    deadline = np.inf if max_time is None else begin + max_time
+    starts = default_starts(network.n_neurons) if starts is None else starts
+    rng = np.random.default_rng(seed)
+    chosen, rho, done = candidates[0], 0.0, 0
+    if len(candidates) > 1:
+        trials = [
+            _search_outputs(network, X, rows, c, min(_TRIAL, starts), rng, deadline) for c in candidates
+        ]
+        best = int(
+            np.argmax([_bound(c, y, beta, loss, t.rho)[0] for c, t in zip(candidates, trials, strict=True)])
+        )
+        chosen, rho, done = candidates[best], trials[best].rho, trials[best].starts
+    if done < starts:
+        result = _search_outputs(network, X, rows, chosen, starts - done, rng, deadline)
+        rho, done = max(rho, result.rho), done + result.starts
+    return make_certificate(primal, chosen, rho, y, beta, loss, "estimated", done, begin)
+
+
+def default_starts(neurons: int) -> int:
+    """Ascents of a verification: 30 a neuron, between 2,500 and 10,000."""
+    return max(2500, min(10_000, 30 * neurons))
+
+
+def make_certificate(
+    primal: float,
+    nu: Array,
+    rho: float,
+    y: Array,
+    beta: float,
+    loss: str,
+    kind: Kind,
+    starts: int,
+    begin: float,
+) -> Certificate:
+    """Scale ν to t ν with tρ ≤ β, maximise D(tν) and put the certificate together."""
+    bound, t = _bound(nu, y, beta, loss, rho)
+    bound = max(bound, 0.0)  # every loss here is non-negative: D(0) = 0
+    gap = primal - bound
+    relative = gap / primal if primal > 0 else 0.0
+    return Certificate(
+        primal, bound, gap, relative, kind, t * nu, t * rho, beta, starts, perf_counter() - begin
+    )
+
+
+def _bound(nu: Array, y: Array, beta: float, loss: str, rho: float) -> tuple[float, float]:
+    """max over t in [0, β/ρ] of D(tν), and that t."""
+    function = get_loss(loss)
+    t = function.best_scale(nu, y, beta / rho if rho > 0 else np.inf)
+    return function.dual_value(t * nu, y), t
+
+
+def dual_candidate(network: Network, X: Array, y: Array, beta: float, loss: str) -> Array:
+    """ν = −∇L(f). For the hinge, q = yν on rows with yf = 1 is chosen in [0, 1] to fit the neurons.
+
+    At an optimum νᵀ(Xu_j)_+ = β sign(α_j)‖u_j‖ for every neuron: a bounded least-squares problem for the
+    free entries of q.
+    """
+    f = network.predict(X)
+    nu = -get_loss(loss).gradient(f, y)
+    if loss != "hinge" or y.ndim != 1 or not network.n_neurons:
+        return nu
+    free = np.abs(1.0 - y * f) <= _ON_MARGIN * max(1.0, float(np.abs(f).max()))
+    if not free.any():
+        return nu
+    net = network.balanced()
+    units = net.U / np.linalg.norm(net.U, axis=0)
+    columns = np.maximum(X @ units, 0.0) * (np.sign(net.alpha) * y[:, None])
+    q = np.where(free, 0.0, y * nu)
+    wanted = beta - columns.T @ q
+    q[free] = lsq_linear(columns[free].T, wanted, bounds=(0.0, 1.0)).x
+    return y * q
+
+
+def _search_outputs(
+    network: Network, X: Array, rows: Rows, nu: Array, starts: int, rng: np.random.Generator, deadline: float
+) -> Search:
+    """`search` over every output's column of ν; ρ is the largest of them."""
+    alpha = network.alpha[:, None] if network.alpha.ndim == 1 else network.alpha
+    results = []
+    columns = nu.reshape(len(nu), -1).T
+    for k, column in enumerate(columns):
+        used = (alpha[:, k] != 0) & network.U.any(axis=0)
+        results.append(
+            search(
+                X, rows, np.ascontiguousarray(column), starts=max(1, starts // len(columns)), rng=rng,
+                neurons=network.U[:, used].T, neuron_signs=np.sign(alpha[used, k]), deadline=deadline,
+            )
+        )  # fmt: skip
+    worst = max(results, key=lambda r: r.rho)
+    return worst._replace(starts=sum(r.starts for r in results))

@@ -1,7 +1,7 @@
-r"""Tables, CIFAR-10, embedded sets, seeded generators and row splits.
+r"""The scaler, CIFAR-10, embedded sets, seeded generators and row splits; tables come from here too.
 
-Nothing is standardised here, and no column of ones is appended except in `five_points`: that is the task of
-`Scaler`. Importing this module imports neither pandas nor scikit-learn.
+`Scaler` alone standardises and appends the column of ones; readers and generators return raw numbers (only
+`five_points` holds its ones). Importing this module imports neither pandas nor scikit-learn.
 """
 
 import math

@@ -2,13 +2,8 @@ r"""Gradient descent on the network itself: the non-convex problem (1).
 
     P(U, α) = L((XU)_+ α, y) + (β/2) Σ_j (‖u_j‖² + α_j²)
 
-It is the baseline that the convex method is compared with, and the first step of the global solver. With
-the mask M = 1[XU > 0] and r = ∇L(f) everything rests on one d×m matrix, H = Xᵀ diag(r) M:
-
-    ∂P/∂U = H diag(α) + βU,      ∂P/∂α_j = h_jᵀu_j + βα_j,
-
-so a step is two matrix products and one pass over the n×m array. Nothing here proves optimality: a status
-of this module is never ``CONVERGED``.
+It is the baseline that the convex method is compared with, and the first step of the global solver.
+Nothing here proves optimality: a status of this module is never ``CONVERGED``.
 """
 
 import math
@@ -20,7 +15,15 @@ import numpy as np
 from scipy.optimize import minimize
 
 from convexnn._recorder import Evaluate, Recorder
-from convexnn._relu_gradient import Buffers, Real, adam_update, compile_kernels, fill_gradient, make_buffers
+from convexnn._relu_gradient import (
+    Buffers,
+    Real,
+    adam_update,
+    compile_kernels,
+    fill_gradient,
+    make_buffers,
+    threads_for,
+)
 from convexnn._types import Array, Progress, Record
 from convexnn.losses import check_problem
 from convexnn.network import Network
@@ -45,8 +48,7 @@ class DescentResult:
         The best recorded network, not necessarily the last one.
     history : list of dict
         One record an evaluation: ``seconds`` (evaluations left out), ``iteration``, ``epoch``, ``primal``
-        (objective (1) over all rows in float64; inf for weights that are not finite) and whatever
-        `evaluate` returned.
+        (P over all rows in float64; inf if that is not finite) and whatever `evaluate` returned.
     status : Status
         Why the run ended.
     """
@@ -264,7 +266,7 @@ def descend(
     method : {"adam", "sgd", "lbfgs"}
         Adam (β₁ = 0.9, β₂ = 0.999, eps = 1e-8); SGD, buf ← momentum·buf + g, θ ← θ − rate·buf; or SciPy's
         L-BFGS-B on all rows in float64, which has no learning rate and ends with ``STALLED`` once it finds
-        no further decrease. Adam and SGD follow ``torch.optim`` with those settings.
+        no further decrease: at a stationary point, or on a kink. Adam and SGD follow ``torch.optim``.
     steps : int
         Gradient steps (iterations of L-BFGS).
     batch_size : int, optional
@@ -300,9 +302,8 @@ def descend(
     """
     X, y, beta = _check_one_output(X, y, beta, loss)
     limit = math.inf if max_time is None else max_time
-    options = _Options(
-        loss, method, steps, batch_size, learning_rate, schedule, momentum, record_every, limit
-    )
+    rates = (learning_rate, schedule, momentum)
+    options = _Options(loss, method, steps, batch_size, *rates, record_every, limit)
     _check_options(options, len(X), neurons, init_scale, dtype)
     rng = np.random.default_rng(seed)
     if start is None:
@@ -315,7 +316,7 @@ def descend(
     Xr, yr = X.astype(real, copy=False), y.astype(real, copy=False)
     compile_kernels(real)
     recorder = Recorder((X, y, beta, loss), start.U.shape, -(-len(X) // rows), evaluate, progress)
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+    with threads_for(rows, work), np.errstate(over="ignore", invalid="ignore", under="ignore"):
         status = _run(_Run(Xr, yr, beta, work, options, recorder, rng))
     return DescentResult(recorder.best or start, recorder.history, status)
 

@@ -153,6 +153,78 @@ def certificate_sentences(certificate: Mapping[str, Any], neurons: int) -> list[
     return [first, second, KIND_SENTENCES[kind]]
 
 
-def gap_words(relative_gap: float) -> str:
+def gap_words(relative_gap: float | None) -> str:
     """A relative gap in words: '0.081 % of the objective'."""
+    if relative_gap is None:
+        return "unknown"
     return "zero" if relative_gap == 0 else f"{100 * relative_gap:.2g} % of the objective"
+
+
+SCORE_NAMES = {
+    "accuracy": "accuracy",
+    "larger_class": "accuracy of always saying the larger class",
+    "r2": "R² (1 is perfect, 0 is the mean)",
+    "rmse": "root mean square error (unit of the target)",
+    "mae": "mean absolute error (unit of the target)",
+}
+
+
+def score_rows(scores: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    """Rows (name, training, test) of the table of scores; without a test set the last cell is a dash."""
+    train, test = scores["train"], scores["test"]
+    rows = []
+    for key, name in SCORE_NAMES.items():
+        if key in train:
+            show = percent if key in ("accuracy", "larger_class") else lambda value: number(value, 4)
+            rows.append([name, show(train[key]), show(test[key]) if key in test else "–"])
+    return rows
+
+
+def certificate_rows(certificate: Mapping[str, Any], neurons: int) -> list[list[str]]:
+    """Rows (name, value) of a certificate, its kind in words."""
+    from convexnn.plots import BOUND_WORDS, GAP_WORDS
+
+    kind = certificate["kind"]
+    rows = [["objective", number(certificate["primal"], 8)], ["neurons", f"{neurons:,}"]]
+    if kind == "patterns":
+        return [*rows, [BOUND_WORDS[kind], "–"]]
+    rows.append([BOUND_WORDS[kind], number(certificate["lower_bound"], 8)])
+    rows.append([f"relative {GAP_WORDS[kind]}", number(certificate["relative_gap"], 2)])
+    if kind == "estimated":
+        rows.append(["fresh starts of its verification", f"{certificate['starts']:,}"])
+    return rows
+
+
+def fit_page(
+    record: Mapping[str, Any], neurons: int, shown: Sequence[tuple["Axes", str]], notes: Sequence[str]
+) -> str:
+    """The report of one training on a table, from its record, its pictures and the notes on its columns."""
+    certificate, settings = record["certificate"], record["settings"]
+    blocks = [
+        paragraph(" ".join(certificate_sentences(certificate, neurons)[:2]), lead=True),
+        paragraph(record["status"]),
+        heading("Scores"),
+        table(["score", "training rows", "test rows"], score_rows(record["scores"])),
+        paragraph(_test_sentence(record["split"])),
+        heading("Certificate"),
+        table(["quantity", "value"], certificate_rows(certificate, neurons)),
+        paragraph(KIND_SENTENCES[certificate["kind"]]),
+        heading("Pictures"),
+        pictures(shown),
+        heading("Settings"),
+        table(["setting", "value"], [[name, str(value)] for name, value in settings.items()]),
+    ]
+    if notes:
+        blocks += [heading("How the table was read"), bullets(notes)]
+    title = f"{record['target']} from {record['table']}"
+    return page(title, blocks, f"Written by convexnn {record['version']}.")
+
+
+def _test_sentence(split: Mapping[str, Any]) -> str:
+    train, test = split["training_rows"], split["rows"] - split["training_rows"]
+    if not test:
+        return f"All {count(train, 'row')} were used for training: the scores say nothing about new rows."
+    return (
+        f"{count(train, 'row')} were used for training and {count(test, 'row')} were set aside by the seed "
+        f"{split['seed']}; neither the network nor the scaling of the columns has seen these."
+    )

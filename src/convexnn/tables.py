@@ -153,7 +153,7 @@ def _scan(path: Path, tabs: bool, header: bool) -> tuple[list[str], IntArray, st
                 lines.append(start)
             start = reader.line_num + 1
     except csv.Error as error:
-        raise ValueError(f"{path}, line {start}: the quoting is broken ({error}).") from error
+        raise ValueError(f"{path}, line {start}: broken quoting or an overlong cell ({error}).") from error
     return first, np.array(lines[1 if header else 0 :], dtype=np.int64), delimiter
 
 

@@ -3,7 +3,7 @@
 from convexnn._types import Progress
 from convexnn.program import ConvexProgram
 from convexnn.solvers.solution import Solution
-from convexnn.solvers.ssnal import ssnal
+from convexnn.solvers.ssnal import solve_ssnal
 
 __all__ = ["Solution", "solve"]
 
@@ -17,4 +17,4 @@ def solve(
     progress: Progress | None = None,
 ) -> Solution:
     """Solve."""
-    return ssnal(program, tol=tol, max_time=max_time, warm_start=warm_start, progress=progress)
+    return solve_ssnal(program, tol=tol, max_time=max_time, warm_start=warm_start, progress=progress)

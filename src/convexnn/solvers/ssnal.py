@@ -45,7 +45,7 @@ class _State:
         return (self.primal - self.dual) / self.primal if self.primal > 0 else 0.0
 
 
-def ssnal(
+def solve_ssnal(
     program: ConvexProgram,
     *,
     tol: float = 1e-4,
@@ -192,4 +192,3 @@ def _prices(program: ConvexProgram, state: _State, chunk: IntArray, nu: Array, *
         state.blocks.tight[chunk] = part.tight
         state.blocks.count[chunk] = part.count
     return np.asarray(np.linalg.norm(W, axis=1))
-

@@ -1,0 +1,340 @@
+r"""Local maxima of h(u) = νᵀ(Xu)_+ over the unit ball, exactly, from many starts (compiled).
+
+ρ(ν) = max_{‖u‖≤1} h(u). Since h is positively homogeneous, ρ²/2 = max_u h(u) − ½‖u‖², attained at ρû. Rows
+with ν_i > 0 are convex in u, so at the present activations they are a fixed linear minorant; with it the
+problem is concave, and an active set of tight rows with ν_i < 0 solves it: step towards the projection of
+c = Σ_active ν_i x_i onto the null space of the tight rows, stop at the kink where the slope ends (that row
+becomes tight), let rows with ν_i > 0 flip after every step, and release a tight row whose multiplier leaves
+[0, |ν_i|]. Every step raises h(u) − ½‖u‖², and the end is an exact local maximum.
+
+What is found is a lower bound on ρ: useful evidence, never a proof.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from convexnn._types import Array, BoolArray, IntArray
+from convexnn.cones import (
+    FAST,
+    Rows,
+    append_row,
+    dot,
+    drop_row,
+    prepare_rows,
+    run_in_threads,
+    solve_upper,
+    times,
+    transpose_times,
+)
+from convexnn.losses import check_problem, get_loss
+
+_MAX_STEPS = 400
+#: Ascents from a perturbed end where other rows vanish there too (ties in integer data).
+_RETRIES = 4
+#: A step shorter than this, relative to ‖c‖, has arrived.
+_ARRIVED = 1e-11
+
+
+class Maxima(NamedTuple):
+    """Local maxima, one a row; a tight row's label is its side in the cell to take."""
+
+    values: Array  # (S,) h(u)
+    directions: Array  # (S, d) unit vectors u
+    tight: IntArray  # (S, d) rows with x_iᵀu = 0 in [s, :count[s]]
+    labels: BoolArray  # (S, d)
+    count: IntArray  # (S,)
+
+    def take(self, index: IntArray | BoolArray) -> "Maxima":
+        """Some of the maxima."""
+        return Maxima(*(part[index] for part in self))
+
+
+def climb(rows: Rows, nu: Array, starts: Array, *, cut: float = 0.0) -> Maxima:
+    """The local maximum of νᵀ(Xu)_+ that exact ascent reaches from each start.
+
+    Parameters
+    ----------
+    rows : Rows
+        `convexnn.cones.prepare_rows` of X (n×d).
+    nu : (n,)
+    starts : (S, d)
+        Any lengths; zero rows return the value 0.
+    cut : float
+        Abandon a start whose value is below 0.5, 0.75, 0.85, 0.92 times `cut` after 10, 20, 30, 40 steps;
+        its value so far is reported. 0 never abandons.
+    """
+    S, d = starts.shape
+    out = Maxima(
+        np.zeros(S), np.zeros((S, d)), np.zeros((S, d), dtype=np.int64),
+        np.zeros((S, d), dtype=bool), np.zeros(S, dtype=np.int64),
+    )  # fmt: skip
+    q = np.ascontiguousarray(nu * rows.norms)
+    starts = np.ascontiguousarray(starts, dtype=np.float64)
+    run_in_threads(_climb_range, S, rows.unit, rows.XT, q, starts, cut, *out)
+    return out
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _climb_range(unit, XT, q, starts, cut, values, directions, tight, labels, count, start, stop):  # type: ignore[no-untyped-def]
+    d, n = XT.shape
+    Q, R = np.empty((d, d)), np.zeros((d, d + 1))
+    vectors, lengths = np.empty((5, d)), np.empty((3, n))
+    on, tied = np.empty(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
+    kinks = np.empty(n, dtype=np.int64)
+    u, rows, sides = np.empty(d), np.empty(d, dtype=np.int64), np.empty(d, dtype=np.bool_)
+    for s in range(start, stop):
+        u[:] = starts[s]
+        for attempt in range(_RETRIES):
+            value, k = _climb_one(unit, XT, q, u, cut, rows, sides, Q, R, vectors, lengths, on, tied, kinks)
+            if attempt == 0 or value > values[s] * (1.0 + 1e-12):
+                values[s], count[s] = value, k
+                directions[s], tight[s], labels[s] = u, rows, sides
+            elif attempt > 0:
+                break
+            if not _is_degenerate(q, lengths[0], tied):
+                break
+            for m in range(d):  # a fixed, dense perturbation
+                u[m] = directions[s, m] + 1e-5 * np.sin(12.9898 * (m + 1) * (attempt + 1))
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _is_degenerate(q, z, tied):  # type: ignore[no-untyped-def]
+    """Whether u (of length one) lies on the hyperplane of a row that is not among the tight ones."""
+    for i in range(z.shape[0]):  # noqa: SIM110 (no generators in compiled code)
+        if q[i] != 0.0 and not tied[i] and abs(z[i]) <= 1e-11:
+            return True
+    return False
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _climb_one(unit, XT, q, u, cut, tight, labels, Q, R, vectors, lengths, on, tied, kinks):  # type: ignore[no-untyped-def]
+    """Ascent from u in place; returns (h(u/‖u‖), tight rows) and leaves u normalised."""
+    d = XT.shape[0]
+    c, p, lam, rest = vectors[0], vectors[1], vectors[2], vectors[3]
+    z, dz, reach = lengths[0], lengths[1], lengths[2]
+    _begin(XT, q, u, z, dz, on, c)
+    tied[:] = False
+    k = 0
+    for step in range(_MAX_STEPS):
+        size = np.sqrt(dot(c, c))
+        if size == 0.0:
+            break
+        p[:] = c
+        for j in range(k):
+            r = dot(Q[j], c)
+            lam[j] = r
+            row = Q[j]
+            for m in range(d):
+                p[m] -= r * row[m]
+        for m in range(d):
+            p[m] -= u[m]
+        slope = dot(p, p)
+        if slope <= (_ARRIVED * size) ** 2:
+            released = _release(unit, q, Q, R, k, lam, tight, labels, on, tied, c, size)
+            if released < 0:
+                if _leave_convex_kink(unit, q, Q, k, z, u, on, tied, c, rest):
+                    continue
+                break
+            drop_row(Q, R, k, released)
+            for j in range(released, k - 1):
+                tight[j] = tight[j + 1]
+            k -= 1
+            continue
+        times(XT, p, dz)
+        t, kink = _line_search(q, z, dz, on, tied, slope, reach, kinks)
+        for m in range(d):
+            u[m] += t * p[m]
+        if kink >= 0 and k < d - 1 and append_row(Q, R, k, unit[kink], rest):
+            tight[k] = kink
+            k += 1
+            tied[kink] = True
+            if on[kink]:
+                for m in range(d):
+                    c[m] -= q[kink] * unit[kink, m]
+        elif kink >= 0:  # dependent on the tight rows: let it cross
+            z[kink] = 1e-300 if dz[kink] > 0 else -1e-300
+            dz[kink] = 0.0
+        _flip(unit, q, z, dz, t, on, tied, c)
+        if cut > 0.0 and step in (9, 19, 29, 39):
+            share = 0.5 if step == 9 else 0.75 if step == 19 else 0.85 if step == 29 else 0.92
+            if dot(c, u) < share * cut * np.sqrt(dot(u, u)):
+                break
+    return _finish(XT, q, u, z), k
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _begin(XT, q, u, z, work, on, c):  # type: ignore[no-untyped-def]
+    """Scale u to h(û)û, or to a tenth of ‖c‖ if h(û) is smaller; set z = Xu, activations and c."""
+    d, n = XT.shape
+    length = np.sqrt(dot(u, u))
+    if length > 0.0:
+        for m in range(d):
+            u[m] /= length
+    times(XT, u, z)
+    for i in range(n):
+        on[i] = z[i] > 0.0
+        work[i] = q[i] if on[i] else 0.0
+    transpose_times(XT, work, c)
+    scale = max(dot(c, u), 0.1 * np.sqrt(dot(c, c)))
+    for m in range(d):
+        u[m] *= scale
+    for i in range(n):
+        z[i] *= scale
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _release(unit, q, Q, R, k, lam, tight, labels, on, tied, c, size):  # type: ignore[no-untyped-def]
+    """At the target: index of the tight row whose multiplier leaves [0, |q_i|] most, −1 if none does."""
+    solve_upper(R, k, lam)
+    worst, excess = -1, 1e-10 * size
+    for j in range(k):
+        limit = -q[tight[j]]
+        labels[j] = lam[j] > 0.5 * limit
+        out = max(-lam[j], lam[j] - limit)
+        if out > excess:
+            worst, excess = j, out
+    if worst >= 0:
+        i = tight[worst]
+        tied[i] = False
+        on[i] = labels[worst]
+        if on[i]:
+            for m in range(c.shape[0]):
+                c[m] += q[i] * unit[i, m]
+    return worst
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _leave_convex_kink(unit, q, Q, k, z, u, on, tied, c, rest):  # type: ignore[no-untyped-def]
+    """Flip one row with q > 0 that u lies on: h rises to both sides of it, so u is no maximum."""
+    close = 1e-12 * np.sqrt(dot(u, u))
+    for i in range(z.shape[0]):
+        if q[i] > 0.0 and not tied[i] and abs(z[i]) <= close:
+            rest[:] = unit[i]
+            for j in range(k):
+                r = dot(Q[j], unit[i])
+                for m in range(rest.shape[0]):
+                    rest[m] -= r * Q[j, m]
+            if dot(rest, rest) > 1e-16:
+                on[i] = not on[i]
+                r = q[i] if on[i] else -q[i]
+                for m in range(rest.shape[0]):
+                    c[m] += r * unit[i, m]
+                return True
+    return False
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _line_search(q, z, dz, on, tied, slope, reach, kinks):  # type: ignore[no-untyped-def]
+    """Exact maximum along p over the kinks of rows with q < 0: (t, row whose kink stops it or −1)."""
+    total = 0
+    for i in range(q.shape[0]):
+        if q[i] < 0.0 and not tied[i] and ((on[i] and dz[i] < 0.0) or (not on[i] and dz[i] > 0.0)):
+            t = max(0.0, -z[i] / dz[i])
+            if t < 1.0:
+                kinks[total] = i
+                reach[total] = t
+                total += 1
+    lost = 0.0
+    while True:
+        first = -1
+        for j in range(total):
+            if first < 0 or reach[j] < reach[first]:
+                first = j
+        if first < 0 or slope * (1.0 - reach[first]) <= lost:
+            return 1.0 - lost / slope, -1
+        t, i = reach[first], kinks[first]
+        lost -= q[i] * abs(dz[i])
+        if slope * (1.0 - t) <= lost:
+            return t, i
+        total -= 1
+        reach[first], kinks[first] = reach[total], kinks[total]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _flip(unit, q, z, dz, t, on, tied, c):  # type: ignore[no-untyped-def]
+    """Move z by t dz and update the activations and c."""
+    for i in range(z.shape[0]):
+        z[i] += t * dz[i]
+    for i in range(z.shape[0]):
+        if tied[i]:
+            z[i] = 0.0
+        elif on[i] != (z[i] > 0.0):
+            on[i] = not on[i]
+            r = q[i] if on[i] else -q[i]
+            for m in range(c.shape[0]):
+                c[m] += r * unit[i, m]
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _finish(XT, q, u, z):  # type: ignore[no-untyped-def]
+    """Normalise u and return h(u), computed afresh."""
+    length = np.sqrt(dot(u, u))
+    if length == 0.0:
+        return 0.0
+    for m in range(u.shape[0]):
+        u[m] /= length
+    times(XT, u, z)
+    total = 0.0
+    for i in range(z.shape[0]):
+        total += q[i] * max(z[i], 0.0)
+    return total
+
+
+def fresh_starts(X: Array, neurons: Array, count: int, rng: np.random.Generator) -> Array:
+    """`count` random starts: the neurons and their mirror images with noise, Gaussians, data rows.
+
+    Parameters
+    ----------
+    X : (n, d)
+    neurons : (m, d)
+        Directions of a network's neurons of one sign; m may be 0. The mirror −u matters:
+        h(−u) = h(u) − νᵀXu, and Xᵀν is small near an optimum.
+    count : int
+    """
+    n, d = X.shape
+    m = len(neurons)
+    near = int(0.85 * count) if m else 0
+    rows = (count - near) // 3
+    starts = rng.standard_normal((count, d)) / np.sqrt(d)
+    if near:
+        units = neurons / np.linalg.norm(neurons, axis=1, keepdims=True)
+        mirror, width = np.array([(-1, 0.3), (1, 0.3), (1, 0.6), (-1, 0.6), (1, 1.0), (1, 1.4)]).T
+        kind = np.arange(near) % len(width)
+        starts[:near] *= width[kind][:, None]
+        starts[:near] += mirror[kind][:, None] * units[rng.integers(m, size=near)]
+    if rows:
+        norms = np.linalg.norm(X, axis=1, keepdims=True)
+        picked = rng.integers(n, size=rows)
+        sign = rng.choice([-1.0, 1.0], size=(rows, 1))
+        starts[near : near + rows] = sign * X[picked] / np.maximum(norms[picked], 1e-300)
+        starts[near : near + rows] += 0.1 * rng.standard_normal((rows, d)) / np.sqrt(d)
+    return starts
+
+
+def rho_estimate(X: Array, nu: Array, starts: int = 2000, seed: int = 0) -> float:
+    """The largest of many local maxima of ±νᵀ(Xu)_+ on the unit ball: a lower bound on max ρ(±ν)."""
+    rows = prepare_rows(X)
+    rng = np.random.default_rng(seed)
+    none = np.zeros((0, X.shape[1]))
+    return max(
+        float(climb(rows, sign * nu, fresh_starts(X, none, starts // 2, rng)).values.max(initial=0.0))
+        for sign in (1.0, -1.0)
+    )
+
+
+def beta_max(X: Array, y: Array, loss: str = "squared", *, starts: int = 2000, seed: int = 0) -> float:
+    """β_max = max(ρ(ν₀), ρ(−ν₀)), ν₀ = −∇L(0): from this β on the zero network is optimal.
+
+    Parameters
+    ----------
+    X : (n, d), y : (n,) or (n, c)
+    loss : str
+        Name of a loss. For the hinge ν₀ = y, one of its subgradients' negatives at 0.
+    starts : int
+        Starts of the local search over both signs: the value is an estimate from below.
+    """
+    X, y, _ = check_problem(X, y, 1.0, loss)
+    nu = -get_loss(loss).gradient(np.zeros_like(y), y).reshape(len(y), -1)
+    return max(rho_estimate(X, np.ascontiguousarray(column), starts, seed) for column in nu.T)

@@ -1,0 +1,233 @@
+"""A network with everything that turns a table into its input and its output into predictions.
+
+`prepare` reads a frame into training and test rows (encoder, scaler and target scale fitted on the training
+rows only); `TableModel` holds the trained network with these and goes to one file: weights as safetensors,
+all else as JSON in its header. Nothing is pickled.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from convexnn._types import Array, IntArray
+from convexnn.certificate import Certificate
+from convexnn.data import Scaler, TableEncoder, split_rows
+from convexnn.losses import get_loss
+from convexnn.network import Network, load_metadata
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = "table-model-1"
+DEFAULT_LOSS = {"regression": "squared", "classification": "logistic"}
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Encoder, scaler and, for a regression, (y − target_mean)/target_scale."""
+
+    encoder: TableEncoder
+    scaler: Scaler
+    target_mean: float
+    target_scale: float
+
+    @classmethod
+    def fit(
+        cls, frame: "pd.DataFrame", target: str, task: Literal["auto", "regression", "classification"]
+    ) -> "Pipeline":
+        """Learn everything from the rows of `frame`; raises ValueError as `TableEncoder.fit` does."""
+        encoder = TableEncoder.fit(frame, target, task)
+        scaler = Scaler.fit(encoder.transform(frame))
+        if encoder.task == "classification":
+            return cls(encoder, scaler, 0.0, 1.0)
+        y = encoder.encode_target(frame)
+        spread = float(y.std())
+        return cls(encoder, scaler, float(y.mean()), spread if spread > 0 else 1.0)
+
+    def features(self, frame: "pd.DataFrame") -> Array:
+        """The network's input, (n, d+1) with the column of ones last."""
+        return self.scaler.transform(self.encoder.transform(frame))
+
+    def target(self, frame: "pd.DataFrame") -> Array:
+        """What the network is trained on: −1 and +1, or the standardised target."""
+        return (self.encoder.encode_target(frame) - self.target_mean) / self.target_scale
+
+    def unscale(self, f: Array) -> Array:
+        """The network's output in the unit of the target."""
+        return f * self.target_scale + self.target_mean
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the model's header."""
+        return {
+            "encoder": self.encoder.to_json(),
+            "scaler": self.scaler.to_json(),
+            "target_mean": self.target_mean,
+            "target_scale": self.target_scale,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Pipeline":
+        """The inverse of `to_json`."""
+        encoder, scaler = TableEncoder.from_json(data["encoder"]), Scaler.from_json(data["scaler"])
+        return cls(encoder, scaler, float(data["target_mean"]), float(data["target_scale"]))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A table ready for training: pipeline, training and test rows, and how they were split."""
+
+    pipeline: Pipeline
+    Z_train: Array
+    y_train: Array
+    Z_test: Array
+    y_test: Array
+    split: dict[str, Any]
+
+
+def prepare(
+    frame: "pd.DataFrame",
+    target: str,
+    *,
+    task: Literal["auto", "regression", "classification"] = "auto",
+    test_fraction: float = 0.0,
+    seed: int = 0,
+) -> Prepared:
+    """Split the rows (classes in proportion), fit the pipeline on the training rows, encode both parts."""
+    whole = TableEncoder.fit(frame, target, task)
+    y = whole.encode_target(frame)
+    split: dict[str, Any] = {"rows": len(frame), "test_fraction": test_fraction, "seed": seed}
+    labels = y if whole.task == "classification" else None
+    train, test = _split(len(frame), test_fraction, seed, labels)
+    pipeline = Pipeline.fit(frame.iloc[train], target, whole.task)
+    Z, targets = pipeline.features(frame), pipeline.target(frame)
+    split |= {"training_rows": len(train), "fingerprint": fingerprint(Z[train], targets[train])}
+    return Prepared(pipeline, Z[train], targets[train], Z[test], targets[test], split)
+
+
+def _split(n: int, fraction: float, seed: int, labels: Array | None) -> tuple[IntArray, IntArray]:
+    if fraction == 0:
+        return np.arange(n), np.empty(0, dtype=np.int64)
+    return split_rows(n, fraction, seed, stratify=labels)
+
+
+def fingerprint(Z: Array, y: Array) -> str:
+    """SHA-256 of the training rows as the network sees them."""
+    digest = hashlib.sha256()
+    for array in (Z, y):
+        digest.update(repr(array.shape).encode())
+        digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class TableModel:
+    """A trained network, its pipeline and the record of its training.
+
+    Attributes
+    ----------
+    record : dict
+        Plain data: ``table``, ``text`` (columns read as text), ``beta_max`` (None where it was not needed), ``tol``, ``seed``, ``split``,
+        ``status``, ``certificate``, ``scores``, ``version``.
+    """
+
+    network: Network
+    pipeline: Pipeline
+    loss: str
+    beta: float
+    record: dict[str, Any]
+
+    def outputs(self, frame: "pd.DataFrame") -> Array:
+        """f for each row: a score whose sign is the class, or the prediction in the target's unit."""
+        return self.pipeline.unscale(self.network.predict(self.pipeline.features(frame)))
+
+    def predictions(self, frame: "pd.DataFrame") -> dict[str, NDArray[Any]]:
+        """Columns of a prediction file: ``prediction``, and for classes ``output`` and ``probability_…``."""
+        f = self.outputs(frame)
+        columns: dict[str, NDArray[Any]] = {"prediction": self.pipeline.encoder.decode(f)}
+        if self.pipeline.encoder.task == "classification":
+            columns["output"] = f
+            if self.loss == "logistic":
+                columns[f"probability_{self.pipeline.encoder.classes[1]}"] = expit(f)
+        return columns
+
+    def training_rows(self, frame: "pd.DataFrame") -> tuple[Array, Array, bool]:
+        """(Z, y, same): the training rows of the model's own table, else all rows and False."""
+        Z, y = self.pipeline.features(frame), self.pipeline.target(frame)
+        split = self.record["split"]
+        train = np.arange(len(y))
+        if len(y) == split["rows"] and split["test_fraction"] > 0:
+            labels = y if self.pipeline.encoder.task == "classification" else None
+            train, _ = _split(len(y), split["test_fraction"], split["seed"], labels)
+        if fingerprint(Z[train], y[train]) == split["fingerprint"]:
+            return Z[train], y[train], True
+        return Z, y, fingerprint(Z, y) == split["fingerprint"]
+
+    def save(self, path: Path) -> Path:
+        """Write one safetensors file, atomically."""
+        metadata = {
+            "kind": FORMAT,
+            "pipeline": self.pipeline.to_json(),
+            "loss": self.loss,
+            "beta": self.beta,
+            "record": self.record,
+        }
+        return self.network.save(path, metadata)
+
+    @classmethod
+    def load(cls, path: Path) -> "TableModel":
+        """Read what `save` wrote; FileNotFoundError, or ValueError with one sentence for a damaged file."""
+        network, data = Network.load(path), load_metadata(path)
+        if data.get("kind") != FORMAT:
+            raise ValueError(f"{path} holds a network without its table: 'convexnn fit' writes one with it.")
+        try:
+            pipeline = Pipeline.from_json(data["pipeline"])
+            record = dict(data["record"])
+            model = cls(network, pipeline, str(data["loss"]), float(data["beta"]), record)
+            complete = {"rows", "test_fraction", "seed", "fingerprint", "training_rows"} <= set(
+                record["split"]
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged: its header is incomplete ({error}).") from error
+        if not complete or network.n_features != len(pipeline.scaler.mean) + 1:
+            raise ValueError(f"{path} is damaged: its weights and its header do not fit together.")
+        get_loss(model.loss)
+        return model
+
+
+def scores(pipeline: Pipeline, network: Network, Z: Array, y: Array) -> dict[str, float]:
+    """Scores on rows as the network sees them; empty without rows.
+
+    Classification: ``accuracy`` and ``larger_class``, the share of the more frequent class. Regression, in
+    the unit of the target: ``r2`` (1 − squared error/squared deviation from the mean), ``rmse``, ``mae``.
+    """
+    if not len(y):
+        return {}
+    f = network.predict(Z)
+    if pipeline.encoder.task == "classification":
+        share = float(np.mean(y > 0))
+        return {"accuracy": float(np.mean((f > 0) == (y > 0))), "larger_class": max(share, 1 - share)}
+    error = pipeline.unscale(f) - pipeline.unscale(y)
+    spread = float(np.sum((y - y.mean()) ** 2)) * pipeline.target_scale**2
+    square = float(np.sum(error**2))
+    result = {"rmse": float(np.sqrt(square / len(y))), "mae": float(np.mean(np.abs(error)))}
+    return result | ({"r2": 1.0 - square / spread} if spread > 0 else {})
+
+
+def certificate_record(certificate: Certificate) -> dict[str, Any]:
+    """The numbers of a certificate as plain data (without the dual point)."""
+    return {
+        "kind": certificate.kind,
+        "primal": certificate.primal,
+        "lower_bound": certificate.lower_bound if np.isfinite(certificate.lower_bound) else None,
+        "gap": certificate.gap if np.isfinite(certificate.gap) else None,
+        "relative_gap": certificate.relative_gap if np.isfinite(certificate.relative_gap) else None,
+        "rho": certificate.rho,
+        "starts": certificate.starts,
+        "seconds": certificate.seconds,
+    }
