@@ -45,7 +45,7 @@ def show_tables(*tables: tuple[Sequence[str], Sequence[Sequence[str]]]) -> None:
         for row in rows:
             block.add_row(*map(plain, row))
         blocks.append(block)
-    Console(markup=False, highlight=False, emoji=False).print(Columns(blocks, padding=(0, 4)))
+    Console(markup=False, highlight=False, emoji=False).print(Columns(blocks, padding=(0, 2)))
 
 
 def friendly(command: Callable[..., None]) -> Callable[..., None]:

@@ -37,8 +37,12 @@ class Task(StrEnum):
 
 
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
-Model = Annotated[Path, typer.Argument(help="The folder that 'fit' wrote, or its model.safetensors.")]
-Table = Annotated[Path, typer.Argument(help="A table: .csv, .tsv, either with .gz, or .parquet.")]
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="The folder that 'fit' wrote, or its model.safetensors.")
+]
+Table = Annotated[
+    Path, typer.Argument(metavar="TABLE", help="A table: .csv, .tsv, either with .gz, or .parquet.")
+]
 
 
 def _print_version(wanted: bool) -> None:
@@ -82,7 +86,11 @@ def fit(
     text: Annotated[list[str] | None, typer.Option(help="A column to take as text; repeatable.")] = None,
     force: Force = False,
 ) -> None:
-    """Train a network on TABLE and write model.safetensors, report.html and history.csv."""
+    """Train a network on TABLE.
+
+    Writes model.safetensors, report.html and history.csv. Ctrl-C ends the training early and keeps its best
+    network, with its certificate.
+    """
     from convexnn.data import read_table
     from convexnn.table_model import DEFAULT_LOSS, prepare
 
@@ -201,14 +209,14 @@ def _save_fit(
         },
         "settings": _settings(data, loss, beta, record),
     }
-    model = TableModel(network, pipeline, loss, beta, record)
+    model = TableModel(network, pipeline, loss, beta, record, result.certificate.nu)
     page = fit_page(record, network.n_neurons, _fit_pictures(data, result), pipeline.encoder.notes)
     write_file(out / "history.csv", csv_text(HISTORY, result.history))
     write_file(out / "report.html", page)
     model.save(out / "model.safetensors")
     certificate = record["certificate"]
     show_tables(
-        (("score", "training", "test"), score_rows(record["scores"])),
+        (("score", "train", "test"), score_rows(record["scores"])),
         (("certificate", ""), certificate_rows(certificate, network.n_neurons)),
     )
     say(KIND_SENTENCES[certificate["kind"]])
@@ -266,7 +274,11 @@ def predict(
     out: Annotated[Path, typer.Option(help="The file to write, .csv.")],
     force: Force = False,
 ) -> None:
-    """Predict the rows of TABLE: a class with its output (and probability), or a number."""
+    """Predict the rows of TABLE.
+
+    Writes one line a row: a number; or a class, the output of the network and, for the logistic loss, the
+    probability of the second class.
+    """
     from convexnn.table_model import TableModel
 
     if out.suffix.lower() != ".csv":
@@ -304,17 +316,18 @@ def certify(
     table: Table,
     max_time: Annotated[float | None, typer.Option(help="Seconds for the certificate.")] = None,
 ) -> None:
-    """Compute anew how far the network of MODEL is from the global optimum on the rows of TABLE."""
-    from convexnn.certificate import certify as compute
+    """Compute the certificate of MODEL anew.
+
+    It says how far the network is from the global optimum of its training problem on the rows of TABLE.
+    """
     from convexnn.report import KIND_SENTENCES, certificate_rows
     from convexnn.table_model import TableModel, certificate_record
 
     if max_time is not None and not max_time > 0:
         raise ValueError(f"--max-time must be a positive number of seconds; it is {max_time:g}.")
     trained = TableModel.load(model)
-    Z, y, same = trained.training_rows(_read_for(trained, table, with_target=True))
-    say(_rows_sentence(trained.record["split"], len(y), same))
-    certificate = compute(trained.network, Z, y, trained.beta, loss=trained.loss, max_time=max_time)
+    certificate, same = trained.certify(_read_for(trained, table, with_target=True), max_time)
+    say(_rows_sentence(trained.record["split"], len(certificate.nu), same))
     record = certificate_record(certificate)
     show_tables((("certificate", ""), certificate_rows(record, trained.network.n_neurons)))
     say(KIND_SENTENCES[certificate.kind])
@@ -340,7 +353,10 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the split and of all starts.")] = 0,
     force: Force = False,
 ) -> None:
-    """Train on breast cancer globally and by SGD and Adam, and write a report that compares them."""
+    """Compare with SGD and Adam, on breast cancer.
+
+    Writes report.html with pictures, the records behind them, and a model for 'predict' and 'certify'.
+    """
     from convexnn.demo import FILES, run
 
     refuse_existing([out / name for name in FILES], force=force)

@@ -114,9 +114,9 @@ class Logistic:
     def best_scale(self, nu: Array, y: Array, t_max: float) -> float:
         """Root of Σ q log((1 − tq)/(tq)) in [0, min(t_max, 1/max q)]."""
         q = (y * nu).ravel()
-        q = q[q > 0]
-        if not q.size:
+        if _leaves_domain(q) or not (q > 0).any():
             return 0.0
+        q = q[q > 0]
         upper = min(t_max, 1.0 / float(q.max()))
 
         def slope(t: float) -> float:
@@ -152,8 +152,9 @@ class Hinge:
 
     def best_scale(self, nu: Array, y: Array, t_max: float) -> float:
         """min(t_max, 1/max q): D is increasing."""
-        largest = float(np.max(y * nu, initial=0.0))
-        return min(t_max, 1.0 / largest) if largest > 0 else 0.0
+        q = y * nu
+        largest = float(np.max(q, initial=0.0))
+        return min(t_max, 1.0 / largest) if largest > 0 and not _leaves_domain(q) else 0.0
 
 
 class SquaredHinge:
@@ -186,7 +187,12 @@ class SquaredHinge:
         """min(t_max, Σq/Σq²)."""
         q = y * nu
         square = float(np.sum(q * q))
-        return min(t_max, max(0.0, float(np.sum(q)) / square)) if square > 0 else 0.0
+        return min(t_max, float(np.sum(q)) / square) if square > 0 and not _leaves_domain(q) else 0.0
+
+
+def _leaves_domain(q: Array) -> bool:
+    """Whether q has negative entries beyond rounding: then D(tν) = −∞ for every t > 0."""
+    return bool(q.size) and float(q.min()) < -DOMAIN_SLACK * max(0.0, float(q.max()))
 
 
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in (Squared(), Logistic(), Hinge(), SquaredHinge())}

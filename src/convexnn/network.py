@@ -128,14 +128,12 @@ class Network:
         """
         self._require_one_output("to_solution")
         net = self.balanced()
-        cells = Patterns.from_network(X, net)
+        cells, cell_of = Patterns.locate(X, net.U)
         v = np.zeros((net.n_features, len(cells)))
         w = np.zeros_like(v)
-        index = {mask.tobytes(): k for k, mask in enumerate(cells.masks.T)}
-        for j in range(net.U.shape[1]):
-            cell = Patterns.from_generators(X, net.U[:, j : j + 1])
+        for j, k in enumerate(cell_of):
             block = v if net.alpha[j] > 0 else w
-            block[:, index[cell.masks[:, 0].tobytes()]] += abs(net.alpha[j]) * net.U[:, j]
+            block[:, k] += abs(net.alpha[j]) * net.U[:, j]
         return cells, v, w
 
     def balanced(self) -> "Network":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from convexnn._types import Array, BoolArray
+from convexnn._types import Array, BoolArray, IntArray
 
 if TYPE_CHECKING:
     from convexnn.network import Network
@@ -62,6 +62,11 @@ class Patterns:
         ValueError
             If the shapes disagree or a column is zero or not finite.
         """
+        return cls.locate(X, generators)[0]
+
+    @classmethod
+    def locate(cls, X: Array, generators: Array) -> tuple["Patterns", IntArray]:
+        """As `from_generators`, with the index (k,) of the cell that holds each column."""
         X = np.asarray(X, dtype=np.float64)
         G = np.asarray(generators, dtype=np.float64)
         if X.ndim != 2 or G.ndim != 2 or G.shape[0] != X.shape[1]:
@@ -71,8 +76,8 @@ class Patterns:
             raise ValueError("Every generator must be finite and non-zero.")
         G = _off_the_kinks(X, G)
         masks = (X @ G >= 0) & X.any(axis=1)[:, None]
-        first = _first_occurrences(masks)
-        return cls(np.asfortranarray(masks[:, first]), np.ascontiguousarray(G[:, first]))
+        first, index = _first_occurrences(masks)
+        return cls(np.asfortranarray(masks[:, first]), np.ascontiguousarray(G[:, first])), index
 
     @classmethod
     def sample(
@@ -122,11 +127,13 @@ class Patterns:
         return cls.from_generators(X, U)
 
 
-def _first_occurrences(masks: BoolArray) -> np.ndarray:
-    """Indices of the first copy of each distinct column, ascending."""
+def _first_occurrences(masks: BoolArray) -> tuple[IntArray, IntArray]:
+    """Indices of the first copy of each distinct column, ascending, and each column's place among them."""
     packed = np.packbits(masks, axis=0)
     keys = np.ascontiguousarray(packed.T).view(np.dtype((np.void, packed.shape[0])))[:, 0]
-    return np.sort(np.unique(keys, return_index=True)[1])
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[inverse]
 
 
 def _off_the_kinks(X: Array, G: Array) -> Array:
@@ -138,11 +145,10 @@ def _off_the_kinks(X: Array, G: Array) -> Array:
     if not touching.any():
         return G
     G = G.copy()
-    rng = np.random.default_rng(0)
+    direction = np.random.default_rng(0).standard_normal(X.shape[0]) @ X  # in the row space: no row is missed
+    direction /= np.linalg.norm(direction)
+    step = X @ direction
     for j in np.flatnonzero(touching):
-        direction = rng.standard_normal(X.shape[0]) @ X  # in the row space, so no row is missed
-        direction /= np.linalg.norm(direction)
-        step = X @ direction
         free = ~on_kink[:, j] & (row_norms[:, 0] > 0)
         room = np.abs(Z[free, j]) / np.maximum(np.abs(step[free]), 1e-300)
         limit = 1e-6 * np.linalg.norm(G[:, j])

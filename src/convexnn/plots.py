@@ -52,9 +52,9 @@ def new_axes(xlabel: str, ylabel: str, *, size: tuple[float, float] = SIZE) -> A
 
 def apply_style(ax: Axes, xlabel: str, ylabel: str) -> Axes:
     """The one style of all pictures: labels with units, a light grid, no box."""
-    ax.set_xlabel(xlabel, color=INK, fontsize=10.5)
-    ax.set_ylabel(ylabel, color=INK, fontsize=10.5)
-    ax.tick_params(which="both", colors=INK, labelsize=9.5)
+    ax.set_xlabel(xlabel, color=INK, fontsize=11.5)
+    ax.set_ylabel(ylabel, color=INK, fontsize=11.5)
+    ax.tick_params(which="both", colors=INK, labelsize=10.5)
     ax.patch.set_alpha(0.0)
     ax.grid(True, color=INK, alpha=0.12, linewidth=0.7)
     ax.set_axisbelow(True)
@@ -69,7 +69,7 @@ def add_legend(ax: Axes, place: Place = "best") -> None:
     """A legend without a frame, in the colour of the text; none if nothing has a label."""
     handles, labels = ax.get_legend_handles_labels()
     if handles:
-        ax.legend(handles, labels, loc=place, frameon=False, fontsize=9, labelcolor=INK)
+        ax.legend(handles, labels, loc=place, frameon=False, fontsize=10, labelcolor=INK)
 
 
 def _log_axis(ax: Axes, values: Sequence[float], *, plain: bool) -> None:
@@ -183,6 +183,7 @@ def plot_training(
         label = f"{BOUND_WORDS[kind]}: {bound:.6g}"
         ax.axhline(bound, color=VERMILION, linewidth=1.4, linestyle="--", label=label)
         ax.axhspan(bound, primal, color=VERMILION, alpha=0.15, linewidth=0)
+    _log_axis(ax, [*values, primal, *([bound] if bound else [])], plain=True)
     add_legend(ax, "upper right")
     return ax
 

@@ -27,10 +27,10 @@ p, li { max-width: 44rem; overflow-wrap: anywhere }
 .lead { font-size: 1.1rem }
 .scroll { overflow-x: auto }
 table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums }
-caption { text-align: left; color: var(--soft); padding: .2rem 0 }
 th, td { text-align: right; padding: .3rem .8rem; border-bottom: 1px solid var(--line) }
 th:first-child, td:first-child { text-align: left; padding-left: 0 }
 th { font-weight: 600 }
+.text td, .text th { text-align: left }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem }
 figure { margin: 0; padding: .7rem; background: var(--card); border: 1px solid var(--line);
   border-radius: .5rem }
@@ -44,8 +44,8 @@ KIND_SENTENCES = {
     "exact": "The lower bound is proved: the largest correlation with a neuron was found to a stated factor.",
     "bounded": "The lower bound is proved, by a relaxation; the true gap may be smaller.",
     "estimated": (
-        "The lower bound is an estimate, not a proof: it rests on a search for the neuron that would help "
-        "most, repeated from fresh starts that found nothing better."
+        "The lower bound is an estimate, not a proof: it rests on a search, from many fresh starts, for the "
+        "neuron that would help most. A better neuron that every start missed would lower the bound."
     ),
     "patterns": (
         "The value is compared with networks on the given patterns only. "
@@ -76,6 +76,7 @@ def heading(text: str) -> str:
 
 def paragraph(text: str, *, lead: bool = False) -> str:
     """A paragraph; the first one of a page in larger type with `lead`."""
+    kind = ' class="lead"' if lead else ""
     return f"<p{' class=lead' if lead else ''}>{escape(text)}</p>"
 
 
@@ -84,12 +85,12 @@ def bullets(texts: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
-    """A table that scrolls by itself on a narrow screen."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, text: bool = False) -> str:
+    """A table that scrolls by itself on a narrow screen; columns after the first are numbers unless `text`."""
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f'<div class="scroll"><table>{title}<tr>{head}</tr>{body}</table></div>'
+    kind = ' class="text"' if text else ""
+    return f'<div class="scroll"><table{kind}><tr>{head}</tr>{body}</table></div>'
 
 
 def pictures(shown: Sequence[tuple["Axes", str]]) -> str:
@@ -162,10 +163,10 @@ def gap_words(relative_gap: float | None) -> str:
 
 SCORE_NAMES = {
     "accuracy": "accuracy",
-    "larger_class": "accuracy of always saying the larger class",
-    "r2": "R² (1 is perfect, 0 is the mean)",
-    "rmse": "root mean square error (unit of the target)",
-    "mae": "mean absolute error (unit of the target)",
+    "larger_class": "share of the larger class",
+    "r2": "R²",
+    "rmse": "root mean square error",
+    "mae": "mean absolute error",
 }
 
 
@@ -185,13 +186,13 @@ def certificate_rows(certificate: Mapping[str, Any], neurons: int) -> list[list[
     from convexnn.plots import BOUND_WORDS, GAP_WORDS
 
     kind = certificate["kind"]
-    rows = [["objective", number(certificate["primal"], 8)], ["neurons", f"{neurons:,}"]]
+    rows = [["objective", number(certificate["primal"], 7)], ["neurons", f"{neurons:,}"]]
     if kind == "patterns":
         return [*rows, [BOUND_WORDS[kind], "–"]]
-    rows.append([BOUND_WORDS[kind], number(certificate["lower_bound"], 8)])
-    rows.append([f"relative {GAP_WORDS[kind]}", number(certificate["relative_gap"], 2)])
+    rows.append([BOUND_WORDS[kind], number(certificate["lower_bound"], 7)])
+    rows.append([GAP_WORDS[kind], gap_words(certificate["relative_gap"]).removesuffix(" of the objective")])
     if kind == "estimated":
-        rows.append(["fresh starts of its verification", f"{certificate['starts']:,}"])
+        rows.append(["starts of its search", f"{certificate['starts']:,}"])
     return rows
 
 
@@ -206,18 +207,25 @@ def fit_page(
         heading("Scores"),
         table(["score", "training rows", "test rows"], score_rows(record["scores"])),
         paragraph(_test_sentence(record["split"])),
+        paragraph(_score_sentence(record["scores"]["train"])),
         heading("Certificate"),
         table(["quantity", "value"], certificate_rows(certificate, neurons)),
         paragraph(KIND_SENTENCES[certificate["kind"]]),
         heading("Pictures"),
         pictures(shown),
         heading("Settings"),
-        table(["setting", "value"], [[name, str(value)] for name, value in settings.items()]),
+        table(["setting", "value"], [[name, str(value)] for name, value in settings.items()], text=True),
     ]
     if notes:
         blocks += [heading("How the table was read"), bullets(notes)]
     title = f"{record['target']} from {record['table']}"
     return page(title, blocks, f"Written by convexnn {record['version']}.")
+
+
+def _score_sentence(scores: Mapping[str, float]) -> str:
+    if "accuracy" in scores:
+        return "The share of the larger class is the accuracy of a model that always names that class."
+    return "R² is 1 for a perfect prediction and 0 for the mean; the errors are in the unit of the target."
 
 
 def _test_sentence(split: Mapping[str, Any]) -> str:

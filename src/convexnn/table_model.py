@@ -5,6 +5,7 @@ rows only); `TableModel` holds the trained network with these and goes to one fi
 all else as JSON in its header. Nothing is pickled.
 """
 
+import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from convexnn._types import Array, IntArray
-from convexnn.certificate import Certificate
+from convexnn.certificate import Certificate, certify
 from convexnn.data import Scaler, TableEncoder, split_rows
 from convexnn.losses import get_loss
 from convexnn.network import Network, load_metadata
@@ -132,8 +133,11 @@ class TableModel:
     Attributes
     ----------
     record : dict
-        Plain data: ``table``, ``text`` (columns read as text), ``beta_max`` (None where it was not needed), ``tol``, ``seed``, ``split``,
-        ``status``, ``certificate``, ``scores``, ``version``.
+        Plain data: ``table``, ``target``, ``text`` (columns read as text), ``beta_max`` (None where it was
+        not needed), ``tol``, ``seed``, ``split``, ``settings``, ``status``, ``certificate``,
+        ``scores``, ``version``.
+    nu : (n,)
+        The dual point of the training's certificate, one number a training row, for `certify` to try.
     """
 
     network: Network
@@ -141,6 +145,7 @@ class TableModel:
     loss: str
     beta: float
     record: dict[str, Any]
+    nu: Array
 
     def outputs(self, frame: "pd.DataFrame") -> Array:
         """f for each row: a score whose sign is the class, or the prediction in the target's unit."""
@@ -155,6 +160,13 @@ class TableModel:
             if self.loss == "logistic":
                 columns[f"probability_{self.pipeline.encoder.classes[1]}"] = expit(f)
         return columns
+
+    def certify(self, frame: "pd.DataFrame", max_time: float | None = None) -> tuple[Certificate, bool]:
+        """The certificate on the training rows of `frame`, computed anew; False if it is another table."""
+        Z, y, same = self.training_rows(frame)
+        nu = self.nu if same else None
+        certificate = certify(self.network, Z, y, self.beta, loss=self.loss, max_time=max_time, nu=nu)
+        return certificate, same
 
     def training_rows(self, frame: "pd.DataFrame") -> tuple[Array, Array, bool]:
         """(Z, y, same): the training rows of the model's own table, else all rows and False."""
@@ -176,6 +188,7 @@ class TableModel:
             "loss": self.loss,
             "beta": self.beta,
             "record": self.record,
+            "nu": base64.b64encode(self.nu.astype("<f8").tobytes()).decode("ascii"),
         }
         return self.network.save(path, metadata)
 
@@ -188,7 +201,8 @@ class TableModel:
         try:
             pipeline = Pipeline.from_json(data["pipeline"])
             record = dict(data["record"])
-            model = cls(network, pipeline, str(data["loss"]), float(data["beta"]), record)
+            nu = np.frombuffer(base64.b64decode(data["nu"]), dtype="<f8").astype(np.float64)
+            model = cls(network, pipeline, str(data["loss"]), float(data["beta"]), record, nu)
             complete = {"rows", "test_fraction", "seed", "fingerprint", "training_rows"} <= set(
                 record["split"]
             )

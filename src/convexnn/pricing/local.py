@@ -41,7 +41,7 @@ class Maxima(NamedTuple):
     """Local maxima, one a row; a tight row's label is its side in the cell to take."""
 
     values: Array  # (S,) h(u)
-    directions: Array  # (S, d) unit vectors u
+    directions: Array  # (S, d) unit vectors u, or 0 where the value is 0
     tight: IntArray  # (S, d) rows with x_iᵀu = 0 in [s, :count[s]]
     labels: BoolArray  # (S, d)
     count: IntArray  # (S,)
@@ -60,7 +60,7 @@ def climb(rows: Rows, nu: Array, starts: Array, *, cut: float = 0.0) -> Maxima:
         `convexnn.cones.prepare_rows` of X (n×d).
     nu : (n,)
     starts : (S, d)
-        Any lengths; zero rows return the value 0.
+        Any lengths; a zero row starts from a fixed direction.
     cut : float
         Abandon a start whose value is below 0.5, 0.75, 0.85, 0.92 times `cut` after 10, 20, 30, 40 steps;
         its value so far is reported. 0 never abandons.

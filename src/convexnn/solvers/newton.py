@@ -13,13 +13,16 @@ from convexnn._types import Array, BoolArray
 
 #: Systems larger than this on both sides are solved by conjugate gradients.
 _DIRECT = 5000
-_ACTIVE_SET_STEPS = 40
+_ACTIVE_SET_STEPS = 20
+_PROJECTED_STEPS = 40
+_SMALLEST_STEP = 1e-10
+_ENOUGH = 1e-12
 
 
 def solve_newton(Bt: Array, D: Array, sigma: float, b: Array) -> Array:
     """Return x with (diag(1/D) + σ BBᵀ) x = b; Bt is M×n, D and b are (n,)."""
     M, n = Bt.shape
-    if M == 0:
+    if M == 0 or n == 0:
         return D * b
     root = np.sqrt(D)
     scaled = Bt * root  # B̃ᵀ with x = √D z: (I + σ B̃B̃ᵀ) z = √D b
@@ -43,8 +46,9 @@ def solve_boxed_newton(
 ) -> Array:
     """Minimise gᵀx + ½ xᵀ(diag(1/D) + σBBᵀ)x over low ≤ x ≤ high, x = 0 outside `free`.
 
-    Primal–dual active set (Hintermüller, Ito & Kunisch 2003); if it cycles, the last iterate clipped to
-    the box. low ≤ 0 ≤ high.
+    Primal–dual active set (Hintermüller, Ito & Kunisch 2003). It may cycle: then its clipped iterate, or 0
+    if that is no better, starts a projected Newton method (Bertsekas 1982), which only ever goes down.
+    The value at the result is therefore never above 0. low ≤ 0 ≤ high.
     """
     n = len(gradient)
     at = np.zeros(n, dtype=np.int8)  # −1 at low, +1 at high, 0 inside
@@ -53,11 +57,8 @@ def solve_boxed_newton(
         inside = free & (at == 0)
         x = np.where(at < 0, low, np.where(at > 0, high, 0.0))
         x[~free] = 0.0
-        coupling = sigma * ((Bt @ x) @ Bt) if x.any() else np.zeros(n)
-        x[inside] = solve_newton(
-            np.ascontiguousarray(Bt[:, inside]), D[inside], sigma, -(gradient + coupling)[inside]
-        )
-        slope = gradient + x / D + sigma * ((Bt @ x) @ Bt)
+        x[inside] = _solve_inside(Bt, D, sigma, (gradient + _product(Bt, sigma, x))[inside], inside)
+        slope = gradient + x / D + _product(Bt, sigma, x)
         new = np.zeros(n, dtype=np.int8)
         new[inside & (x < low)] = -1
         new[inside & (x > high)] = 1
@@ -66,4 +67,43 @@ def solve_boxed_newton(
         if np.array_equal(new, at):
             return x
         at = new
-    return np.clip(x, low, high)
+    return _projected_newton(Bt, D, sigma, gradient, low, high, free, np.clip(x, low, high))
+
+
+def _projected_newton(
+    Bt: Array, D: Array, sigma: float, g: Array, low: Array, high: Array, free: BoolArray, x: Array
+) -> Array:
+    """Newton steps over the rows not held at a bound, cut back to the box and halved until the value falls."""
+    slope = g + x / D + _product(Bt, sigma, x)
+    value = 0.5 * float(x @ (g + slope))
+    if not value < 0.0:
+        x, slope, value = np.zeros_like(g), g, 0.0
+    for _ in range(_PROJECTED_STEPS):
+        inside = free & ~((x <= low) & (slope > 0)) & ~((x >= high) & (slope < 0))
+        step = np.zeros_like(x)
+        step[inside] = _solve_inside(Bt, D, sigma, slope[inside], inside)
+        t = 1.0
+        while t > _SMALLEST_STEP:
+            trial = np.clip(x + t * step, low, high)
+            trial_slope = g + trial / D + _product(Bt, sigma, trial)
+            trial_value = 0.5 * float(trial @ (g + trial_slope))
+            if trial_value < value:
+                break
+            t *= 0.5
+        else:
+            return x
+        gain = value - trial_value
+        x, slope, value = trial, trial_slope, trial_value
+        if gain <= _ENOUGH * abs(value):
+            return x
+    return x
+
+
+def _solve_inside(Bt: Array, D: Array, sigma: float, slope: Array, inside: BoolArray) -> Array:
+    """The Newton step over the rows `inside`, the others fixed."""
+    return solve_newton(np.ascontiguousarray(Bt[:, inside]), D[inside], sigma, -slope)
+
+
+def _product(Bt: Array, sigma: float, x: Array) -> Array:
+    """σ B Bᵀ x."""
+    return np.asarray(sigma * ((Bt @ x) @ Bt)) if x.any() else np.zeros_like(x)

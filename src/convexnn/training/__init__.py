@@ -1,0 +1,212 @@
+r"""Global training of two-layer ReLU networks: descend, price, correct.
+
+min over m, U, α of  L(Σ_j (X u_j)_+ α_j, y) + (β/2) Σ_j (‖u_j‖² + α_j²)
+"""
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from convexnn._types import Array, Progress
+from convexnn.certificate import Certificate, certify, default_starts, make_certificate
+from convexnn.descent import descend
+from convexnn.losses import check_problem, get_loss
+from convexnn.network import Network
+from convexnn.pricing.local import rho_estimate
+from convexnn.status import Status
+from convexnn.training.loop import State, Task, make_task, run, start_state
+
+__all__ = ["TrainResult", "train"]
+
+_START_STEPS = 1500
+_START_RATE = 0.05
+#: Ascents of the certificate of a run that was cut short.
+_SHORT = 1000
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What `train` returns.
+
+    Attributes
+    ----------
+    network : Network
+        The best network found, balanced, at most one neuron a cell and sign.
+    certificate : Certificate
+        Its distance from the global optimum, recomputed from X, y and the weights.
+    history : list of dict
+        Rows with the keys seconds, iteration, primal, bound, neurons.
+    status : Status
+        Why training ended.
+    """
+
+    network: Network
+    certificate: Certificate
+    history: list[dict[str, Any]]
+    status: Status
+
+
+def train(
+    X: Array,
+    y: Array,
+    beta: float,
+    *,
+    loss: str = "squared",
+    tol: float = 1e-3,
+    max_time: float | None = None,
+    max_neurons: int | None = None,
+    seed: int = 0,
+    warm_start: Network | None = None,
+    progress: Progress | None = None,
+) -> TrainResult:
+    r"""min over m, U, α of L(Σ_j (Xu_j)_+ α_j, y) + (β/2) Σ_j (‖u_j‖² + α_j²), to a certified gap.
+
+    Parameters
+    ----------
+    X : (n, d)
+        Rows are samples; a bias is a column of ones.
+    y : (n,)
+        Targets: real for the squared loss, ±1 for the others.
+    beta : float
+        Positive. Losses are sums over samples, so β is not divided by n.
+    loss : {"squared", "logistic", "hinge", "squared_hinge"}
+    tol : float
+        Relative gap (primal − bound)/primal at which to stop, after verification.
+    max_time : float, optional
+        Seconds; then the best network so far is returned with its certificate.
+    max_neurons : int, optional
+        Limit on the width. If the optimum needs more, the largest neurons are kept and polished by
+        descent; the certificate tells what that costs.
+    seed : int
+        Same inputs and seed, same result.
+    warm_start : Network, optional
+        Start here in place of a short run of Adam.
+    progress : callable, optional
+        Receives each row of the history.
+
+    Returns
+    -------
+    TrainResult
+        Also on Ctrl-C or at a limit: the best so far, with its certificate.
+
+    Raises
+    ------
+    ValueError
+        If the data, β, loss, tol or limits are not valid.
+    """
+    begin = perf_counter()
+    X, y, beta = check_problem(X, y, beta, loss)
+    _check_options(X, y, tol, max_time, max_neurons, warm_start)
+    task = make_task(X, y, beta, loss, tol, max_time, seed)
+    history: list[dict[str, Any]] = []
+
+    def record(state: State) -> None:
+        row = {
+            "seconds": perf_counter() - begin,
+            "iteration": len(history),
+            "primal": state.best.primal,
+            "bound": state.best.bound,
+            "neurons": int(np.count_nonzero(state.best.v.any(axis=1))),
+        }
+        history.append(row)
+        if progress is not None:
+            progress(row)
+
+    nu = -get_loss(loss).gradient(np.zeros_like(y), y)
+    top = rho_estimate(X, nu, seed=seed)
+    if top <= beta:
+        return _zero_result(task, history, begin)
+    state: State | None = None
+    try:
+        start = _descend(task, top, seed) if warm_start is None else warm_start
+        state = start_state(task, start)
+        status = run(task, state, record)
+    except KeyboardInterrupt:
+        status = Status.INTERRUPTED
+    return _result(task, state, history, status, max_neurons, begin)
+
+
+def _check_options(
+    X: Array,
+    y: Array,
+    tol: float,
+    max_time: float | None,
+    max_neurons: int | None,
+    warm_start: Network | None,
+) -> None:
+    if y.ndim != 1:
+        raise ValueError(f"train takes one output; y has shape {y.shape}.")
+    if not tol > 0:
+        raise ValueError(f"tol must be positive; it is {tol!r}.")
+    if max_time is not None and not max_time > 0:
+        raise ValueError(f"max_time must be a positive number of seconds; it is {max_time!r}.")
+    if max_neurons is not None and max_neurons < 1:
+        raise ValueError(f"max_neurons must be at least 1; it is {max_neurons!r}.")
+    if warm_start is not None and (warm_start.n_features != X.shape[1] or warm_start.alpha.ndim != 1):
+        raise ValueError(
+            f"warm_start must be a network of {X.shape[1]} features and one output; "
+            f"it has {warm_start.n_features} features and alpha of shape {warm_start.alpha.shape}."
+        )
+
+
+def _descend(task: Task, top: float, seed: int) -> Network:
+    """A short run of Adam, in units where rows of X and the targets have size one."""
+    row = float(np.sqrt(np.mean(np.sum(task.X**2, axis=1))))
+    size = float(np.sqrt(np.mean(task.y**2))) if task.loss == "squared" else 1.0
+    neurons = 100 if task.beta >= top / 150 else 200
+    scaled = descend(
+        task.X / row, task.y / size, task.beta / (row * size), loss=task.loss, neurons=neurons,
+        steps=_START_STEPS, learning_rate=_START_RATE, schedule="linear", seed=seed,
+        max_time=max(1e-3, task.deadline - perf_counter()) if np.isfinite(task.deadline) else None,
+    ).network  # fmt: skip
+    factor = np.sqrt(size / row)
+    return Network(scaled.U * factor, scaled.alpha * factor)
+
+
+def _zero_result(task: Task, history: list[dict[str, Any]], begin: float) -> TrainResult:
+    """The zero network, which is optimal at β ≥ β_max."""
+    network = Network.zero(task.X.shape[1])
+    certificate = certify(network, task.X, task.y, task.beta, task.loss, seed=task.seed)
+    history.append(
+        {
+            "seconds": perf_counter() - begin, "iteration": 0, "primal": certificate.primal,
+            "bound": certificate.lower_bound, "neurons": 0,
+        }
+    )  # fmt: skip
+    return TrainResult(network, certificate, history, Status.ZERO)
+
+
+def _result(
+    task: Task, state: State | None, history: list[dict[str, Any]], status: Status, max_neurons: int | None,
+    begin: float,
+) -> TrainResult:  # fmt: skip
+    if state is None:
+        network = Network.zero(task.X.shape[1])
+        certificate = certify(network, task.X, task.y, task.beta, task.loss, starts=_SHORT, seed=task.seed)
+        return TrainResult(network, certificate, history, status)
+    best = state.best
+    network = best.network(task.X)
+    if max_neurons is not None and network.n_neurons > max_neurons:
+        network = _narrowed(task, network, max_neurons)
+    primal = network.objective(task.X, task.y, task.beta, task.loss)
+    if status is Status.CONVERGED:
+        certificate = make_certificate(
+            primal, best.nu, best.rho, task.y, task.beta, task.loss, "estimated", best.starts, begin
+        )
+    else:
+        certificate = certify(
+            network, task.X, task.y, task.beta, task.loss, nu=best.nu if best.nu.any() else None,
+            starts=min(_SHORT, default_starts(network.n_neurons)), seed=task.seed,
+        )  # fmt: skip
+    return TrainResult(network, certificate, history, status)
+
+
+def _narrowed(task: Task, network: Network, width: int) -> Network:
+    """The `width` largest neurons, polished by descent on the training problem."""
+    order = np.argsort(-np.abs(network.alpha), kind="stable")[:width]
+    kept = Network(network.U[:, order], network.alpha[order])
+    return descend(
+        task.X, task.y, task.beta, loss=task.loss, method="lbfgs", steps=2000, start=kept, seed=task.seed
+    ).network.balanced()

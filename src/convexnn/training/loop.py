@@ -1,0 +1,286 @@
+r"""Column generation over cells with the augmented Lagrangian on the dual as master.
+
+A round: one inner minimisation over the present cells (new masses V, dual point ν), pricing of ν by exact
+ascent from many starts, a bound D(tν), and new cells from the violators. Once the gap is within the
+tolerance, ν is verified from fresh starts; a refuted bound is lowered and the refuting cells go in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from convexnn._types import Array
+from convexnn.certificate import default_starts
+from convexnn.cones import Rows, prepare_rows
+from convexnn.losses import Loss, get_loss
+from convexnn.network import Network
+from convexnn.pricing.search import Found, climb_signed, concatenate, distinct, hops, search
+from convexnn.solvers.conjugates import make_conjugate, starting_point
+from convexnn.solvers.inner import InnerPoint, InnerProblem, blocks_fit, minimise_inner, step_length
+from convexnn.status import Status
+from convexnn.training.cells import Cells, absorb, cells_of_neurons, drop_idle, merge, relabel
+
+_NEW = 400  # violators added a round
+_POOL = 2000  # local maxima remembered
+_ROUNDS = 300
+_START_NOISE = ((-1.0, 0.3), (1.0, 0.3), (1.0, 0.6), (-1.0, 0.6), (1.0, 1.0), (1.0, 1.4))
+
+
+@dataclass(frozen=True)
+class Task:
+    """The problem and its limits."""
+
+    X: Array
+    y: Array
+    beta: float
+    loss: str
+    tol: float
+    deadline: float
+    seed: int
+    rows: Rows = field(repr=False)
+
+    @property
+    def function(self) -> Loss:
+        """The loss as an object."""
+        return get_loss(self.loss)
+
+
+@dataclass
+class Best:
+    """The best network and the best bound so far."""
+
+    primal: float
+    v: Array  # (m, d) signed blocks of the best network
+    signs: Array
+    bound: float
+    nu: Array  # unscaled dual point of the bound
+    rho: float  # largest ρ(±nu) known
+    starts: int = 0  # verification starts that nu has survived
+
+    @property
+    def gap(self) -> float:
+        """(primal − bound)/primal."""
+        return (self.primal - self.bound) / self.primal if self.primal > 0 else 0.0
+
+    def network(self, X: Array) -> Network:
+        """The network of the blocks, merged."""
+        norm = np.linalg.norm(self.v, axis=1)
+        keep = norm > 0
+        root = np.sqrt(norm[keep])
+        net = Network((self.v[keep] / root[:, None]).T, self.signs[keep] * root)
+        return net.merged(X)
+
+
+@dataclass
+class State:
+    """Everything that a round changes."""
+
+    cells: Cells
+    q: Array
+    sigma: float
+    sigma_start: float
+    best: Best
+    pool: Found | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def make_task(
+    X: Array, y: Array, beta: float, loss: str, tol: float, max_time: float | None, seed: int
+) -> Task:
+    """A Task whose time starts now."""
+    deadline = np.inf if max_time is None else perf_counter() + max_time
+    return Task(X, y, beta, loss, tol, deadline, seed, prepare_rows(X))
+
+
+def start_state(task: Task, network: Network) -> State:
+    """Cells, masses and dual point of a network."""
+    net = network.balanced()
+    v = (net.U * np.abs(net.alpha)).T
+    size = np.linalg.norm(v, axis=1)
+    keep = size > 1e-6 * size.sum()
+    v, signs = np.ascontiguousarray(v[keep]), np.sign(net.alpha)[keep]
+    cells = cells_of_neurons(task.X, v, signs)
+    fit = blocks_fit(task.X, cells.blocks.masks, signs, v)
+    primal = task.function.value(fit, task.y) + task.beta * float(np.linalg.norm(v, axis=1).sum())
+    sigma = 30.0 * float(np.linalg.norm(v, axis=1).mean()) / task.beta
+    best = Best(primal, v.copy(), signs.copy(), 0.0, np.zeros(len(task.y)), 0.0)
+    return State(merge(cells), starting_point(task.loss, task.y, fit), sigma, sigma, best)
+
+
+def run(task: Task, state: State, record: Callable[[State], None]) -> Status:
+    """Rounds until the verified gap is within the tolerance, or a limit is hit."""
+    rng = np.random.default_rng(task.seed)
+    for _ in range(_ROUNDS):
+        nu = _master_step(task, state)
+        relabel(task.rows, state.cells, nu)
+        found = _price(task, state, nu, rng)
+        _update_bound(task, state, nu, found)
+        if state.best.gap <= task.tol:
+            refuted = _verify(task, state, rng)
+            if refuted is None:
+                record(state)
+                return Status.CONVERGED
+            found = concatenate([found, refuted])
+        record(state)
+        if perf_counter() > task.deadline:
+            return Status.TIME_LIMIT
+        state.pool = _refresh_pool(task, state.pool, found)
+        _grow(task, state, found)
+    return Status.ITERATION_LIMIT
+
+
+def _master_step(task: Task, state: State) -> Array:
+    """One proximal step on the dual over the present cells; returns the new ν."""
+    blocks = state.cells.blocks
+    tau = 0.3 * state.sigma / state.sigma_start
+    conjugate = make_conjugate(task.loss, task.y, state.q, tau)
+    problem = InnerProblem(task.X, task.rows, conjugate, task.beta, state.sigma)
+    best = state.best
+
+    def should_stop(measure: float, scale: float, point: InnerPoint) -> bool:
+        gap = min(best.primal - best.bound, 0.3 * best.primal)
+        return (
+            measure <= 0.1 * step_length(blocks, point) / state.sigma
+            or np.sqrt(measure) * scale <= 0.1 * gap
+            or perf_counter() > task.deadline
+        )
+
+    point, _ = minimise_inner(problem, blocks, state.q, should_stop=should_stop)
+    state.q = point.q
+    blocks.v[:] = 0.0
+    blocks.v[point.active] = point.u
+    state.cells.idle += 1
+    state.cells.idle[point.active] = 0
+    size = float(np.linalg.norm(point.u, axis=1).sum())
+    primal = task.function.value(point.fit, task.y) + task.beta * size
+    if primal < best.primal:
+        best.primal, best.v, best.signs = primal, point.u.copy(), blocks.signs[point.active]
+    return conjugate.sign * state.q
+
+
+def _price(task: Task, state: State, nu: Array, rng: np.random.Generator) -> Found:
+    """Local maxima of ±νᵀ(Xu)_+ from the neurons, their mirrors and noise, the pool, and hops."""
+    starts, signs = _starts(task, state, rng)
+    found = climb_signed(task.rows, nu, starts, signs, cut=task.beta)
+    if state.best.gap < 3e-2:
+        last = found
+        for _ in range(5):
+            violators = last.take(last.maxima.values > _limit(task))
+            if not len(violators.signs):
+                break
+            around, around_signs = hops(violators, rng)
+            last = climb_signed(task.rows, nu, around, around_signs, cut=task.beta)
+            before = distinct(found.take(found.maxima.values > _limit(task)), _NEW)
+            found = concatenate([found, last])
+            after = distinct(found.take(found.maxima.values > _limit(task)), _NEW)
+            if len(after.signs) - len(before.signs) < 0.04 * len(around):
+                break
+    return found
+
+
+def _starts(task: Task, state: State, rng: np.random.Generator) -> tuple[Array, Array]:
+    b = state.cells.blocks
+    active = state.cells.active
+    d = task.X.shape[1]
+
+    def noise(count: int) -> Array:
+        return rng.standard_normal((count, d)) / np.sqrt(d)
+
+    starts, signs = [noise(50)], [np.repeat([1.0, -1.0], 25)]
+    if len(active):
+        units = b.v[active] / np.linalg.norm(b.v[active], axis=1, keepdims=True)
+        own = b.signs[active]
+        starts += [units, -units]
+        signs += [own, own]
+        for mirror, width in _START_NOISE:
+            pick = rng.integers(len(active), size=max(len(active), 100) // 2)
+            starts.append(mirror * units[pick] + width * noise(len(pick)))
+            signs.append(own[pick])
+    if state.pool is not None and state.best.gap < 1e-2 and len(state.pool.signs):
+        for count, mirror, width in ((300, 1.0, 0.6), (150, 1.0, 1.0), (300, -1.0, 0.1)):
+            pick = rng.integers(len(state.pool.signs), size=count)
+            starts.append(mirror * state.pool.maxima.directions[pick] + width * noise(count))
+            signs.append(state.pool.signs[pick])
+        pick = rng.integers(len(task.X), size=100)
+        starts.append(task.rows.unit[pick] * rng.choice([-1.0, 1.0], size=(100, 1)))
+        signs.append(rng.choice([-1.0, 1.0], size=100))
+    return np.concatenate(starts), np.concatenate(signs)
+
+
+def _limit(task: Task) -> float:
+    """Values above this are violations worth a new cell."""
+    return task.beta * (1.0 + 0.05 * task.tol)
+
+
+def _update_bound(task: Task, state: State, nu: Array, found: Found) -> None:
+    """Refute the stored bound with the new maxima, then take the bound of ν if it is better."""
+    best = state.best
+    near = found.maxima.values > 0.9 * task.beta
+    _refute(task, best, found.take(near))
+    rho = float(found.maxima.values.max())
+    bound = bound_of(task, nu, rho)
+    if bound > best.bound:
+        best.bound, best.nu, best.rho, best.starts = bound, nu.copy(), rho, 0
+
+
+def _refute(task: Task, best: Best, found: Found) -> None:
+    """Lower the stored bound if a direction has a larger value at its dual point."""
+    if not len(found.signs) or not best.nu.any():
+        return
+    z = np.maximum(found.maxima.directions @ task.X.T, 0.0) @ best.nu
+    largest = float(np.max(found.signs * z))
+    if largest > best.rho:
+        best.rho = largest
+        best.bound = bound_of(task, best.nu, largest)
+
+
+def bound_of(task: Task, nu: Array, rho: float) -> float:
+    """max_t D(tν) for t ≤ β/ρ, never below 0."""
+    t = task.function.best_scale(nu, task.y, task.beta / rho if rho > 0 else np.inf)
+    return max(0.0, task.function.dual_value(t * nu, task.y))
+
+
+def _verify(task: Task, state: State, rng: np.random.Generator) -> Found | None:
+    """Search the stored ν from fresh starts: None if the gap stands, else the maxima that refute it."""
+    best = state.best
+    b, active = state.cells.blocks, state.cells.active
+    wanted = default_starts(len(active)) - best.starts
+    if wanted <= 0:
+        return None
+    low, high = best.rho, 2.0 * best.rho
+    for _ in range(60):  # the ρ at which the gap would leave the tolerance
+        middle = 0.5 * (low + high)
+        inside = best.primal - bound_of(task, best.nu, middle) <= task.tol * best.primal
+        low, high = (middle, high) if inside else (low, middle)
+    outcome = search(
+        task.X, task.rows, best.nu, starts=wanted, rng=rng, neurons=b.v[active], neuron_signs=b.signs[active],
+        stop_above=low, deadline=task.deadline,
+    )  # fmt: skip
+    if outcome.rho > best.rho:
+        best.rho = outcome.rho
+        best.bound = bound_of(task, best.nu, outcome.rho)
+    if best.gap <= task.tol:
+        best.starts += outcome.starts
+        return None
+    return outcome.found
+
+
+def _refresh_pool(task: Task, pool: Found | None, found: Found) -> Found:
+    recent = found.take(found.maxima.values >= 0.98 * task.beta)
+    joined = recent if pool is None else concatenate([recent, pool])
+    return joined.take(np.arange(min(_POOL, len(joined.signs))))
+
+
+def _grow(task: Task, state: State, found: Found) -> None:
+    """Merge cells, take in the violators, drop idle cells and raise σ."""
+    cells = merge(state.cells)
+    violators = distinct(found.take(found.maxima.values > _limit(task)), _NEW)
+    cells, _ = absorb(task.X, cells, violators)
+    state.cells = drop_idle(cells)
+    gap = max(state.best.gap, 1e-12)
+    state.sigma = max(
+        state.sigma, min(4.0 * state.sigma, 1e3 * state.sigma_start, 0.1 * state.sigma_start / gap)
+    )
