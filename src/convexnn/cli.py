@@ -357,9 +357,9 @@ def demo(
 
     Writes report.html with pictures, the records behind them, and a model for 'predict' and 'certify'.
     """
-    from convexnn.demo import FILES, run
+    from convexnn.demo import files, run
 
-    refuse_existing([out / name for name in FILES], force=force)
+    refuse_existing([out / name for name in files()], force=force)
     require_folder(out)
     run(out, seed=seed, tell=say)
 

@@ -299,7 +299,8 @@ def run_in_threads(kernel, total: int, *args) -> None:  # type: ignore[no-untype
         kernel(*args, 0, total)
         return
     chunk = max(1, -(-total // (4 * THREADS)))
-    jobs = [_pool.submit(kernel, *args, start, min(start + chunk, total)) for start in range(0, total, chunk)]
+    bounds = [(start, min(start + chunk, total)) for start in range(0, total, chunk)]
+    jobs = [_pool.submit(kernel, *(*args, *bound)) for bound in bounds]
     for job in jobs:
         job.result()
 
@@ -349,6 +350,5 @@ def project_cone(X: Array, mask: BoolArray, g: Array) -> Array:
     d = rows.unit.shape[1]
     masks = np.ascontiguousarray(np.asarray(mask, dtype=bool)[None])
     G = np.array(g, dtype=np.float64)[None]
-    return project_blocks(
-        rows, masks, G, tight=np.zeros((1, d), dtype=np.int64), count=np.zeros(1, dtype=np.int64)
-    )[0]
+    tight, count = np.zeros((1, d), dtype=np.int64), np.zeros(1, dtype=np.int64)
+    return project_blocks(rows, masks, G, tight=tight, count=count).reshape(d)

@@ -169,10 +169,10 @@ def _method_sentences(record: Record) -> list[str]:
         f"The convex training stops at a relative gap of {record['tol']:g} and finds the number of neurons. "
         f"SGD and Adam have {record['neurons']} neurons and take {record['steps']:,} steps.",
     ]
-    for name, options in record["methods"].items():
-        batch = options.get("batch_size")
+    for name, batch in record["batch_sizes"].items():
         rows = f"batches of {batch} rows" if batch else "all rows in a step"
-        lines.append(f"{name}: {rows}, highest learning rate {options['learning_rate']:g}, one cycle.")
+        chosen = ", ".join(f"{p['rates'][name]:g} at β = {p['beta']:g}" for p in record["problems"])
+        lines.append(f"{name}: {rows}; highest learning rate of its one cycle, chosen by trial: {chosen}.")
     lines.append(
         f"Compiling took {record['compile_seconds']:.1f} s and is in no figure; all else took "
         f"{record['seconds'] - record['compile_seconds']:.1f} s. Thin lines are starts."

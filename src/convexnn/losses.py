@@ -97,11 +97,11 @@ class Logistic:
 
     def gradient(self, f: Array, y: Array) -> Array:
         """−y σ(−yf)."""
-        return -y * expit(-y * f)
+        return np.asarray(-y * expit(-y * f))
 
     def hessian(self, f: Array, y: Array) -> Array:
         """σ(f) σ(−f)."""
-        return expit(f) * expit(-f)
+        return np.asarray(expit(f) * expit(-f))
 
     def dual_value(self, nu: Array, y: Array) -> float:
         """Σ H(q), q = yν, with H(q) = −q log q − (1 − q) log(1 − q)."""

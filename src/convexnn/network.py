@@ -222,12 +222,18 @@ def _read(path: Path) -> tuple[Network, dict[str, Any]]:
     try:
         with safe_open(str(file), framework="numpy") as tensors:
             header = tensors.metadata() or {}
-            if header.get("format") != _FORMAT:
-                raise ValueError(f"{file} is not a convexnn network: its header lacks {_FORMAT!r}.")
-            network = Network(tensors.get_tensor("U"), tensors.get_tensor("alpha"))
-            return network, dict(json.loads(header["metadata"]))
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{file} is damaged and cannot be read as a network ({error}).") from error
+            foreign = header.get("format") != _FORMAT
+            if not foreign:
+                network = Network(tensors.get_tensor("U"), tensors.get_tensor("alpha"))
+                metadata = json.loads(header["metadata"])
+                if not isinstance(metadata, dict):
+                    raise ValueError("its metadata are not a JSON object")
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # JSON's errors are ValueErrors
+        reason = str(error).rstrip(".")
+        raise ValueError(f"{file} is damaged and cannot be read as a network ({reason}).") from error
+    if foreign:
+        raise ValueError(f"{file} is not a convexnn network: its header lacks {_FORMAT!r}.")
+    return network, metadata
 
 
 def _model_file(path: Path) -> Path:
@@ -242,7 +248,7 @@ def _output_norm(alpha: Array) -> Array:
 
 def _amplitude(network: Network) -> Array:
     """‖u_j‖ ‖α_j‖₁ for each neuron."""
-    return np.linalg.norm(network.U, axis=0) * _output_norm(network.alpha)
+    return np.asarray(np.linalg.norm(network.U, axis=0) * _output_norm(network.alpha))
 
 
 def _merge_compatible(X: Array, row_norms: Array, V: Array) -> list[Array]:

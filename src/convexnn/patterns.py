@@ -75,7 +75,7 @@ class Patterns:
         if not (np.isfinite(norms).all() and (norms > 0).all()):
             raise ValueError("Every generator must be finite and non-zero.")
         G = _off_the_kinks(X, G)
-        masks = (X @ G >= 0) & X.any(axis=1)[:, None]
+        masks = (X @ G >= 0) & np.any(X, axis=1, keepdims=True)
         first, index = _first_occurrences(masks)
         return cls(np.asfortranarray(masks[:, first]), np.ascontiguousarray(G[:, first])), index
 

@@ -83,6 +83,14 @@ def _log_axis(ax: Axes, values: Sequence[float], *, plain: bool) -> None:
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
+def _time_axis(ax: Axes, x: str) -> None:
+    """Logarithmic time, since the methods differ by powers of ten; plain numbers at the ticks."""
+    if x != "seconds":
+        return
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
 def columns(run: Run, x: str, y: str) -> tuple[Array, Array]:
     """The columns `x` and `y` of a run as arrays, without rows where either is missing or not finite."""
     pairs = [(row.get(x), row.get(y)) for row in run]
@@ -167,6 +175,7 @@ def plot_objective(
         ax.axhline(bound, color=VERMILION, linewidth=1.5, linestyle="--", label=label)
         seen.append(bound)
     _log_axis(ax, seen, plain=True)
+    _time_axis(ax, x)
     add_legend(ax, "upper right")
     return ax
 
@@ -242,6 +251,8 @@ def plot_gap(
     if tol is not None:
         ax.axhline(tol, color=INK, linewidth=1.0, linestyle=":", label=f"tolerance {tol:g}")
     _log_axis(ax, seen, plain=False)
+    if descents:
+        _time_axis(ax, x)
     add_legend(ax, "best")
     return ax
 
@@ -255,6 +266,8 @@ def plot_accuracy(
 ) -> Axes:
     """Test accuracy of descents from several starts, with finished trainings as dots and dashed lines.
 
+    The axis shows all values but those of the first tenth of each run.
+
     Parameters
     ----------
     runs : mapping
@@ -263,13 +276,18 @@ def plot_accuracy(
         Name → (seconds, test accuracy) of a training that ended then.
     """
     ax = ax or new_axes(AXIS_NAMES[x], "test accuracy (% of test rows)")
+    settled: list[float] = []
     for (label, group), colour in zip(runs.items(), CYCLE, strict=False):
         curves = [(a, 100 * b) for a, b in (columns(run, x, "test_accuracy") for run in group)]
         _draw_starts(ax, label, curves, colour)
+        settled += [float(v) for _, values in curves for v in values[len(values) // 10 :]]
     for (label, (at, value)), colour in zip((finals or {}).items(), (BLUE, VERMILION), strict=False):
         ax.axhline(100 * value, color=colour, linewidth=1.0, linestyle="--")
         ax.plot([at], [100 * value], color=colour, marker="D", markersize=7, linestyle="", label=label)
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        settled.append(100 * value)
+    if settled:
+        ax.set_ylim(bottom=max(0.0, min(settled) - 0.3 * (100.5 - min(settled))), top=100.5)
+    _time_axis(ax, x)
     add_legend(ax, "lower right")
     return ax
 

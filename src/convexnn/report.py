@@ -77,7 +77,7 @@ def heading(text: str) -> str:
 def paragraph(text: str, *, lead: bool = False) -> str:
     """A paragraph; the first one of a page in larger type with `lead`."""
     kind = ' class="lead"' if lead else ""
-    return f"<p{' class=lead' if lead else ''}>{escape(text)}</p>"
+    return f"<p{kind}>{escape(text)}</p>"
 
 
 def bullets(texts: Sequence[str]) -> str:
@@ -86,7 +86,7 @@ def bullets(texts: Sequence[str]) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, text: bool = False) -> str:
-    """A table that scrolls by itself on a narrow screen; columns after the first are numbers unless `text`."""
+    """A table that scrolls by itself on a narrow screen; after the first column, numbers unless `text`."""
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     kind = ' class="text"' if text else ""
@@ -120,8 +120,15 @@ def svg(ax: "Axes", description: str) -> str:
 
 def png(ax: "Axes") -> bytes:
     """A picture as PNG on white, 160 dots an inch."""
+    from matplotlib.figure import Figure
+
     buffer = io.BytesIO()
-    ax.get_figure(root=True).savefig(buffer, format="png", dpi=160, facecolor="white")  # type: ignore[union-attr]
+    figure = ax.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    alpha = figure.patch.get_alpha()
+    figure.patch.set_alpha(1.0)
+    figure.savefig(buffer, format="png", dpi=160, facecolor="white")
+    figure.patch.set_alpha(alpha)
     return buffer.getvalue()
 
 

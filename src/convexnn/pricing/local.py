@@ -42,13 +42,15 @@ class Maxima(NamedTuple):
 
     values: Array  # (S,) h(u)
     directions: Array  # (S, d) unit vectors u, or 0 where the value is 0
-    tight: IntArray  # (S, d) rows with x_iᵀu = 0 in [s, :count[s]]
+    tight: IntArray  # (S, d) rows with x_iᵀu = 0 in [s, :n_tight[s]]
     labels: BoolArray  # (S, d)
-    count: IntArray  # (S,)
+    n_tight: IntArray  # (S,)
 
     def take(self, index: IntArray | BoolArray) -> "Maxima":
         """Some of the maxima."""
-        return Maxima(*(part[index] for part in self))
+        return Maxima(
+            self.values[index], self.directions[index], self.tight[index], self.labels[index], self.n_tight[index]
+        )
 
 
 def climb(rows: Rows, nu: Array, starts: Array, *, cut: float = 0.0) -> Maxima:
@@ -297,7 +299,7 @@ def fresh_starts(X: Array, neurons: Array, count: int, rng: np.random.Generator)
     m = len(neurons)
     near = int(0.85 * count) if m else 0
     rows = (count - near) // 3
-    starts = rng.standard_normal((count, d)) / np.sqrt(d)
+    starts: Array = rng.standard_normal((count, d)) / np.sqrt(d)
     if near:
         units = neurons / np.linalg.norm(neurons, axis=1, keepdims=True)
         mirror, width = np.array([(-1, 0.3), (1, 0.3), (1, 0.6), (-1, 0.6), (1, 1.0), (1, 1.4)]).T

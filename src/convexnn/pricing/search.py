@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convexnn._types import Array
+from convexnn._types import Array, BoolArray, IntArray
 from convexnn.cones import Rows
 from convexnn.pricing.local import Maxima, climb, fresh_starts
 
@@ -20,9 +20,9 @@ class Found(NamedTuple):
     maxima: Maxima
     signs: Array  # (S,)
 
-    def take(self, index: object) -> "Found":
+    def take(self, index: IntArray | BoolArray) -> "Found":
         """Some of them."""
-        return Found(self.maxima.take(index), self.signs[index])  # type: ignore[arg-type, index]
+        return Found(self.maxima.take(index), self.signs[index])
 
 
 class Search(NamedTuple):
@@ -81,7 +81,7 @@ def hops(found: Found, rng: np.random.Generator, top: int = 60) -> tuple[Array, 
 
 
 def _noise(like: Array, rng: np.random.Generator) -> Array:
-    return rng.standard_normal(like.shape) / np.sqrt(like.shape[1])
+    return np.asarray(rng.standard_normal(like.shape) / np.sqrt(like.shape[1]))
 
 
 def search(

@@ -35,7 +35,7 @@ class Conjugate:
     target: Array  # y for the squared loss, 1 for the others
     lower: float
     upper: float
-    centre: Array | None = None  # q_k of the hinge
+    centre: Array  # q_k of the hinge, unused by the others
     tau: float = 1.0
 
     def value(self, q: Array) -> float:
@@ -76,9 +76,9 @@ class Conjugate:
 def make_conjugate(loss: str, y: Array, centre: Array | None = None, tau: float = 1.0) -> Conjugate:
     """The conjugate of a loss for targets y (n,)."""
     if loss == "squared":
-        return Conjugate(loss, np.ones_like(y), y, -np.inf, np.inf)
+        return Conjugate(loss, np.ones_like(y), y, -np.inf, np.inf, y)
     upper = np.inf if loss == "squared_hinge" else 1.0
-    return Conjugate(loss, y, np.ones_like(y), 0.0, upper, centre, tau)
+    return Conjugate(loss, y, np.ones_like(y), 0.0, upper, y if centre is None else centre, tau)
 
 
 def starting_point(loss: str, y: Array, f: Array) -> Array:

@@ -24,6 +24,9 @@ _FIRST = 200  # blocks of the first working set
 _CHUNK = 500  # blocks priced at a time
 _ROUNDS = 500
 _GROWTH = 3.0
+_LARGEST = 1e5  # of σ/σ₀
+_NEWTON_STEPS = 50
+_SHRINK = 10.0
 
 
 @dataclass
@@ -34,6 +37,7 @@ class _State:
     work: IntArray
     q: Array
     sigma: float
+    sigma0: float
     primal: float = np.inf
     dual: float = -np.inf
     v: Array = field(default_factory=lambda: np.zeros(0))  # best centres
@@ -72,7 +76,7 @@ def solve_ssnal(
     status = Status.ITERATION_LIMIT
     try:
         for iteration in range(_ROUNDS):
-            _outer_step(program, state, tol)
+            steps = _outer_step(program, state, tol)
             _price(program, state)
             row = {
                 "seconds": perf_counter() - begin,
@@ -89,7 +93,7 @@ def solve_ssnal(
             if max_time is not None and perf_counter() - begin > max_time:
                 status = Status.TIME_LIMIT
                 break
-            state.sigma = min(_GROWTH * state.sigma, 1e12 / float(np.sum(program.X**2)))
+            _next_sigma(state, steps)
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     P = len(program.patterns)
@@ -114,18 +118,29 @@ def _start(program: ConvexProgram, warm_start: Solution | None) -> _State:
     order = np.random.default_rng(0).permutation(2 * P)
     chosen = order if 2 * P <= 2 * _FIRST else order[:_FIRST]
     work = np.union1d(chosen, np.flatnonzero(V.any(axis=1)))
-    state = _State(blocks, work, starting_point(program.loss, program.y, fit), sigma)
+    state = _State(blocks, work, starting_point(program.loss, program.y, fit), sigma, sigma)
     state.v, state.nu = V.copy(), np.zeros(n)
     state.primal = program.primal(V[:P].T, V[P:].T)
     return state
 
 
 def _conjugate(program: ConvexProgram, state: _State) -> Conjugate:
-    return make_conjugate(program.loss, program.y, state.q, 0.3 * state.sigma * program.beta**2)
+    return make_conjugate(program.loss, program.y, state.q, 0.3 * state.sigma / state.sigma0)
 
 
-def _outer_step(program: ConvexProgram, state: _State, tol: float) -> None:
-    """One step of the proximal point iteration over the working set; keeps the best primal point."""
+def _next_sigma(state: _State, steps: int) -> None:
+    """σ grows, within bounds that rounding allows; it shrinks if the inner problem took too many steps."""
+    if steps >= _NEWTON_STEPS:
+        state.sigma /= _SHRINK
+    else:
+        state.sigma = max(state.sigma, min(_GROWTH * state.sigma, _LARGEST * state.sigma0))
+
+
+def _outer_step(program: ConvexProgram, state: _State, tol: float) -> int:
+    """One step of the proximal point iteration over the working set; keeps the best primal point.
+
+    Returns the Newton steps it took.
+    """
     part = state.blocks.take(state.work)
     problem = InnerProblem(
         program.X, program._rows, _conjugate(program, state), program.beta, state.sigma, program.gated
@@ -134,9 +149,10 @@ def _outer_step(program: ConvexProgram, state: _State, tol: float) -> None:
     def should_stop(measure: float, scale: float, point: InnerPoint) -> bool:
         gap = min(state.primal - state.dual, 0.3 * state.primal)
         floor = 0.1 * max(gap, 0.1 * tol * state.primal)
-        return measure <= 0.1 * step_length(part, point) / state.sigma or np.sqrt(measure) * scale <= floor
+        excess = max(np.sqrt(measure) * scale, 0.5 * measure)
+        return measure <= 0.1 * step_length(part, point) / state.sigma or excess <= floor
 
-    point, _ = minimise_inner(problem, part, state.q, should_stop=should_stop)
+    point, steps = minimise_inner(problem, part, state.q, should_stop=should_stop, max_steps=_NEWTON_STEPS)
     state.q = point.q
     state.blocks.v[:] = 0.0
     state.blocks.v[state.work[point.active]] = point.u
@@ -146,6 +162,7 @@ def _outer_step(program: ConvexProgram, state: _State, tol: float) -> None:
     primal = program.loss_function.value(point.fit, program.y) + program.beta * size
     if primal < state.primal:
         state.primal, state.v = primal, state.blocks.v.copy()
+    return steps
 
 
 def _price(program: ConvexProgram, state: _State) -> None:

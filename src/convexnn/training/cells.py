@@ -154,13 +154,13 @@ def absorb(X: Array, cells: Cells, found: Found) -> tuple[Cells, int]:
         return cells, 0
     masks = maxima.directions @ X.T >= 0
     masks &= X.any(axis=1)
-    row = np.repeat(np.arange(len(masks)), maxima.count)
-    inside = np.arange(maxima.tight.shape[1])[None, :] < maxima.count[:, None]
+    row = np.repeat(np.arange(len(masks)), maxima.n_tight)
+    inside = np.arange(maxima.tight.shape[1])[None, :] < maxima.n_tight[:, None]
     masks[row, maxima.tight[inside]] = maxima.labels[inside]
     b = cells.blocks
     loose = np.where(b.v.any(axis=1), b.count, 0)
     up, down = sides(b.masks, b.tight, loose)
-    new_up, new_down = sides(masks, maxima.tight, maxima.count)
+    new_up, new_down = sides(masks, maxima.tight, maxima.n_tight)
     conflicts = new_up @ down.T + new_down @ up.T
     conflicts[signs[:, None] != b.signs[None, :]] = 1.0
     moved = np.zeros(len(b), dtype=bool)
@@ -172,11 +172,11 @@ def absorb(X: Array, cells: Cells, found: Found) -> tuple[Cells, int]:
             continue
         k = int(matches[np.argmax(b.v[matches].any(axis=1))])
         moved[k] = True
-        _move(b, k, masks[s], maxima.tight[s, : maxima.count[s]], has_mass=bool(b.v[k].any()))
+        _move(b, k, masks[s], maxima.tight[s, : maxima.n_tight[s]], has_mass=bool(b.v[k].any()))
         cells.idle[k] = 0
     added = make_blocks(masks[fresh], signs[fresh], np.zeros((len(fresh), X.shape[1])))
     added.tight[:] = maxima.tight[fresh]
-    added.count[:] = maxima.count[fresh]
+    added.count[:] = maxima.n_tight[fresh]
     return Cells(_join(b, added), np.concatenate([cells.idle, np.zeros(len(fresh), dtype=np.int64)])), len(
         fresh
     )

@@ -187,7 +187,7 @@ def _starts(task: Task, state: State, rng: np.random.Generator) -> tuple[Array, 
     d = task.X.shape[1]
 
     def noise(count: int) -> Array:
-        return rng.standard_normal((count, d)) / np.sqrt(d)
+        return np.asarray(rng.standard_normal((count, d)) / np.sqrt(d))
 
     starts, signs = [noise(50)], [np.repeat([1.0, -1.0], 25)]
     if len(active):
