@@ -165,14 +165,14 @@ def test_auto_beta_is_stated_and_zero_network_above_beta_max(tmp_path: Path) -> 
 
 
 def test_brackets_in_names_are_printed_as_they_are(tmp_path: Path) -> None:
-    folder = tmp_path / "[red]x[/red]"
+    folder = tmp_path / "[red]x[bold]"
     folder.mkdir()
     rows = number_rows(24)
     rows[0] = ["[bold]a", "[b]y[/b]"]
     table = write_rows(folder / "t.csv", rows)
     result = run("fit", table, "--target", "[b]y[/b]", "--beta", 5, "--out", folder / "m")
     assert result.exit_code == 0, result.output
-    assert "[red]x[/red]/m/model.safetensors" in result.stdout
+    assert "[red]x[bold]/m/model.safetensors" in result.stdout
     assert "'[b]y[/b]'" in result.stdout
     assert "\x1b" not in result.output
 
@@ -229,7 +229,7 @@ def test_bad_tables(tmp_path: Path, content: str, words: list[str]) -> None:
         (["--task", "classification"], ["classes"]),
         (["--text", "nothing"], ["nothing"]),
         (["--colour", "red"], ["--colour"]),
-        (["--tol", "small"], ["small"]),
+        (["--tol", "small"], ["--tol"]),
     ],
 )
 def test_bad_options(tmp_path: Path, options: list[str], words: list[str]) -> None:

@@ -228,7 +228,7 @@ def test_balanced_is_the_same_function_with_equal_norms(outputs: tuple[int, ...]
     )
     X, balanced = rng.standard_normal((9, 3)), net.balanced()
     np.testing.assert_allclose(balanced.predict(X), net.predict(X), rtol=1e-12, atol=1e-12)
-    size = np.abs(balanced.alpha).reshape(len(balanced.alpha), -1).sum(axis=1)
+    size = np.abs(balanced.alpha.T).reshape(-1, balanced.U.shape[1]).sum(axis=0)
     np.testing.assert_allclose(np.linalg.norm(balanced.U, axis=0), size, rtol=1e-12)
     assert balanced.penalty() <= net.penalty() * (1 + 1e-12)
 

@@ -189,7 +189,7 @@ def test_sentences_name_the_kind(kind: str) -> None:
 
 def test_scores_without_test_rows_have_dashes() -> None:
     rows = report.score_rows({"train": {"accuracy": 0.5, "larger_class": 0.625}, "test": {}})
-    assert rows == [["accuracy", "50.0 %", "–"], ["share of the larger class", "62.5 %", "–"]]
+    assert rows == [["accuracy", "50.0 %", "–"], ["larger class alone", "62.5 %", "–"]]
 
 
 # -------------------------------------------------------------------------------------------------- demo

@@ -45,7 +45,10 @@ def show_tables(*tables: tuple[Sequence[str], Sequence[Sequence[str]]]) -> None:
         for row in rows:
             block.add_row(*map(plain, row))
         blocks.append(block)
-    Console(markup=False, highlight=False, emoji=False).print(Columns(blocks, padding=(0, 2)))
+    console = Console(markup=False, highlight=False, emoji=False)
+    with console.capture() as capture:
+        console.print(Columns(blocks, padding=(0, 2)))
+    typer.echo("\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n"))
 
 
 def friendly(command: Callable[..., None]) -> Callable[..., None]:

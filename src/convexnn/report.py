@@ -170,7 +170,7 @@ def gap_words(relative_gap: float | None) -> str:
 
 SCORE_NAMES = {
     "accuracy": "accuracy",
-    "larger_class": "share of the larger class",
+    "larger_class": "larger class alone",
     "r2": "R²",
     "rmse": "root mean square error",
     "mae": "mean absolute error",
@@ -231,7 +231,7 @@ def fit_page(
 
 def _score_sentence(scores: Mapping[str, float]) -> str:
     if "accuracy" in scores:
-        return "The share of the larger class is the accuracy of a model that always names that class."
+        return "'Larger class alone' is the accuracy of a model that always names the more frequent class."
     return "R² is 1 for a perfect prediction and 0 for the mean; the errors are in the unit of the target."
 
 

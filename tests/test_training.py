@@ -1,0 +1,205 @@
+"""Global training: known optima, limits, reproducibility."""
+
+import numpy as np
+import pytest
+
+from convexnn import Network, Status, beta_max, certify, train
+from convexnn.losses import LOSSES, get_loss
+from convexnn.pricing import rho_estimate
+
+GAUSS = np.random.default_rng(3)
+X_SMALL = np.hstack([GAUSS.standard_normal((40, 3)), np.ones((40, 1))]) / 2.0
+Y_REAL = np.maximum(X_SMALL @ GAUSS.standard_normal((4, 3)), 0.0).sum(axis=1) - 1.0
+Y_SIGN = np.where(Y_REAL > 0, 1.0, -1.0)
+
+
+def small_problem(loss: str) -> tuple[np.ndarray, np.ndarray]:
+    return X_SMALL, Y_SIGN if get_loss(loss).is_classification else Y_REAL
+
+
+def test_five_points_reach_the_known_optimum(five_points):
+    X, y = five_points
+    result = train(X, y, 0.1, tol=1e-6)
+    assert result.status is Status.CONVERGED
+    assert result.certificate.primal == pytest.approx(0.8914472, abs=1e-6)
+    assert result.certificate.lower_bound <= 0.89144725
+    assert result.certificate.relative_gap <= 1e-6
+
+
+def test_three_points_reach_the_known_optimum_with_one_neuron():
+    X = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    result = train(X, np.array([1.0, 0.0, 0.0]), 0.1, tol=1e-7)
+    assert result.certificate.primal == pytest.approx(0.1290241, abs=1e-7)
+    net = result.network
+    assert net.n_neurons == 1
+    np.testing.assert_allclose(net.U[:, 0] * net.alpha[0], [0.86, -0.79], atol=6e-3)
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.5, 0.9])
+def test_one_sample_has_the_closed_form(beta):
+    result = train(np.ones((1, 1)), np.ones(1), beta, tol=1e-9)
+    assert result.certificate.primal == pytest.approx(beta - beta**2 / 2, rel=1e-8)
+    assert result.network.n_neurons == 1
+
+
+def test_breast_cancer_at_two_betas(breast_cancer):
+    X, y = breast_cancer
+    for beta, value in ((10.0, 83.9441), (3.0, 52.7197)):
+        result = train(X, y, beta, tol=1e-3)
+        assert result.status is Status.CONVERGED
+        assert result.certificate.relative_gap <= 1e-3
+        assert result.certificate.starts >= 2500
+        assert value * (1 - 1e-3) <= result.certificate.primal <= value * (1 + 1e-3)
+
+
+@pytest.mark.slow
+def test_breast_cancer_at_small_beta(breast_cancer):
+    X, y = breast_cancer
+    result = train(X, y, 0.1, tol=1e-3)
+    assert result.certificate.relative_gap <= 1e-3
+    assert result.certificate.starts >= 9000
+    assert result.certificate.primal <= 6.9050
+    assert result.network.n_neurons <= len(y)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("fraction", [0.3, 0.03])
+def test_every_loss_closes_its_gap(loss, fraction):
+    X, y = small_problem(loss)
+    beta = fraction * beta_max(X, y, loss)
+    result = train(X, y, beta, loss=loss, tol=1e-4)
+    assert result.status is Status.CONVERGED
+    assert 0 <= result.certificate.relative_gap <= 1e-4
+    assert result.certificate.primal == pytest.approx(result.network.objective(X, y, beta, loss), rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_certificate_can_be_checked_by_a_stranger(loss):
+    X, y = small_problem(loss)
+    beta = 0.1 * beta_max(X, y, loss)
+    certificate = train(X, y, beta, loss=loss, tol=1e-3).certificate
+    assert get_loss(loss).dual_value(certificate.nu, y) == pytest.approx(certificate.lower_bound, rel=1e-10)
+    assert rho_estimate(X, certificate.nu, starts=3000, seed=99) <= beta * (1 + 1e-4)
+    assert certificate.kind == "estimated"
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_zero_network_at_beta_max_and_not_below(loss):
+    X, y = small_problem(loss)
+    top = beta_max(X, y, loss)
+    at = train(X, y, top, loss=loss)
+    assert at.status is Status.ZERO
+    assert at.network.n_neurons == 0
+    assert at.certificate.gap == pytest.approx(0.0, abs=1e-9)
+    below = train(X, y, 0.98 * top, loss=loss, tol=1e-6)
+    assert below.certificate.relative_gap <= 1e-6
+    assert below.certificate.primal < at.certificate.primal or loss == "hinge"
+
+
+def test_same_seed_gives_the_same_bits():
+    first, second = (train(X_SMALL, Y_REAL, 0.2, tol=1e-4, seed=5) for _ in range(2))
+    np.testing.assert_array_equal(first.network.U, second.network.U)
+    np.testing.assert_array_equal(first.network.alpha, second.network.alpha)
+    np.testing.assert_array_equal(first.certificate.nu, second.certificate.nu)
+    assert first.certificate.lower_bound == second.certificate.lower_bound
+
+
+def test_different_seeds_agree_within_their_gaps():
+    values = [train(X_SMALL, Y_REAL, 0.2, tol=1e-5, seed=seed).certificate for seed in range(3)]
+    assert max(c.lower_bound for c in values) <= min(c.primal for c in values) * (1 + 1e-9)
+
+
+def test_scaling_data_and_targets_scales_the_optimum():
+    plain = train(X_SMALL, Y_REAL, 0.2, tol=1e-6).certificate.primal
+    for a, b in ((1e6, 1e-3), (1e-6, 1e4)):
+        scaled = train(a * X_SMALL, b * Y_REAL, 0.2 * a * b, tol=1e-6).certificate.primal
+        assert scaled == pytest.approx(plain * b**2, rel=3e-6)
+
+
+def test_history_goes_down_to_the_certificate():
+    rows = []
+    result = train(X_SMALL, Y_REAL, 0.2, tol=1e-5, progress=rows.append)
+    assert rows == result.history
+    assert [set(row) for row in rows] == [{"seconds", "iteration", "primal", "bound", "neurons"}] * len(rows)
+    primal = [row["primal"] for row in rows]
+    assert primal == sorted(primal, reverse=True)
+    assert result.certificate.primal <= primal[-1] * (1 + 1e-9)
+
+
+def test_interruption_returns_the_best_so_far_with_its_certificate():
+    def stop(row):
+        if row["iteration"] == 1:
+            raise KeyboardInterrupt
+
+    result = train(X_SMALL, Y_REAL, 0.05, tol=1e-9, progress=stop)
+    assert result.status is Status.INTERRUPTED
+    assert len(result.history) == 2
+    fresh = certify(result.network, X_SMALL, Y_REAL, 0.05, nu=result.certificate.nu)
+    assert result.certificate.primal == fresh.primal
+    assert 0 < result.certificate.lower_bound <= fresh.primal
+
+
+def test_time_limit_is_reported_and_certified(breast_cancer):
+    X, y = breast_cancer
+    result = train(X, y, 0.1, tol=1e-6, max_time=0.5)
+    assert result.status is Status.TIME_LIMIT
+    assert result.certificate.primal < 10.0
+    assert result.certificate.relative_gap > 1e-6
+
+
+def test_warm_start_is_never_lost():
+    good = train(X_SMALL, Y_REAL, 0.2, tol=1e-6)
+    again = train(X_SMALL, Y_REAL, 0.2, tol=1e-6, warm_start=good.network)
+    assert again.certificate.primal <= good.certificate.primal * (1 + 1e-9)
+    assert len(again.history) <= len(good.history)
+
+
+def test_width_limit_is_kept_and_its_cost_shown():
+    free = train(X_SMALL, Y_REAL, 0.02, tol=1e-4)
+    narrow = train(X_SMALL, Y_REAL, 0.02, tol=1e-4, max_neurons=2)
+    assert free.network.n_neurons > 2
+    assert narrow.network.n_neurons <= 2
+    assert narrow.certificate.primal > free.certificate.primal
+    assert narrow.certificate.lower_bound <= free.certificate.primal
+
+
+@pytest.mark.parametrize("kind", ["duplicates", "opposites", "zero rows", "integer ties", "rank one"])
+def test_degenerate_data_converge(kind):
+    rng = np.random.default_rng(8)
+    X = rng.standard_normal((30, 3))
+    if kind == "duplicates":
+        X[15:] = X[:15]
+    elif kind == "opposites":
+        X[15:] = -X[:15]
+    elif kind == "zero rows":
+        X[::3] = 0.0
+    elif kind == "integer ties":
+        X = np.round(1.5 * X)
+    else:
+        X = np.outer(X[:, 0], [1.0, 2.0, -1.0])
+    y = rng.standard_normal(30)
+    result = train(X, y, 0.05 * beta_max(X, y), tol=1e-4)
+    assert result.status is Status.CONVERGED
+    assert result.certificate.relative_gap <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"beta": 0.0}, "beta must be a positive"),
+        ({"beta": np.nan}, "beta must be a positive"),
+        ({"tol": 0.0}, "tol must be positive"),
+        ({"max_time": -1.0}, "max_time must be"),
+        ({"max_neurons": 0}, "max_neurons must be"),
+        ({"loss": "huber"}, "Unknown loss 'huber'"),
+        ({"loss": "hinge"}, "labels -1 and \\+1"),
+        ({"y": np.zeros((40, 2))}, "one output"),
+        ({"X": np.full((40, 4), np.inf)}, "X must be finite"),
+        ({"warm_start": Network.zero(3)}, "warm_start must be a network of 4 features"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    arguments = {"X": X_SMALL, "y": Y_REAL, "beta": 0.1} | change
+    X, y, beta = (arguments.pop(name) for name in ("X", "y", "beta"))
+    with pytest.raises(ValueError, match=message):
+        train(X, y, beta, **arguments)
