@@ -105,8 +105,13 @@ def test_no_bound_is_drawn_for_given_patterns() -> None:
 
 def test_gap_names_the_kind_and_measures_descents_against_the_bound() -> None:
     ax = plots.plot_gap(
-        {"training": HISTORY}, kind="estimated", descents={"SGD": [run_of([90, 60])]}, bound=45.0, tol=0.01
+        {"training": HISTORY},
+        kind="estimated",
+        descents={"SGD": [run_of([90, 60])]},
+        bound=45.0,
+        final=(0.4, 0.125),
     )
+    assert "certificate: estimated gap 0.12" in labels(ax)
     assert "estimated lower bound" in ax.get_ylabel().replace("\n", " ")
     at = {line.get_label(): np.asarray(line.get_ydata()) for line in ax.lines}
     np.testing.assert_allclose(at["SGD"], [0.5, 0.25])
@@ -203,15 +208,31 @@ def test_sentences_of_the_demo_are_computed() -> None:
     assert "convex training 90.0 %; medians: Adam 80.0 %" in text
     assert "comes with the higher accuracy" in text
     lower = problem(training=problem()["training"] | {"test_accuracy": 0.8})
-    assert "not a higher accuracy" in " ".join(demo_report.sentences(lower))
+    assert "makes none in the accuracy" in " ".join(demo_report.sentences(lower))
+    lower = problem(training=problem()["training"] | {"test_accuracy": 0.7})
+    assert "not the better one" in " ".join(demo_report.sentences(lower))
     assert demo_report.above(49.0, 50.0) == "2 % below"
+    assert demo_report.above(175.0, 50.0) == "250 % above"
+
+
+def test_the_table_of_the_demo_measures_all_by_one_bound() -> None:
+    rows = demo_report.comparison_rows({"problems": [problem()]})
+    assert rows == [
+        ["β = 3: convex training", "50", "10 %", "1.5", "90.0 %"],
+        ["β = 3: Adam, best of 3", "50.01", "10 %", "2.0", "80.0 %"],
+        ["β = 3: CVXPY, 10 patterns", "75", "40 %", "3.0", "–"],
+    ]
+    assert "0.02 % above the convex training." in demo_report.conclusion({"problems": [problem()]})
+    starts = [problem()["descents"]["Adam"][0] | {"primal": 49.0}]
+    below = demo_report.conclusion({"problems": [problem(descents={"Adam": starts})]})
+    assert "2 % below the convex training, which is within its gap" in below
 
 
 def test_demo_without_cvxpy_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
     left_out = demo.sampled(np.eye(3), np.ones(3), 0.1, 0)
     made = problem(sampled=left_out)
-    assert "CVXPY is not installed" in " ".join(demo_report.sentences(made))
+    assert "CVXPY with Clarabel is not installed" in " ".join(demo_report.sentences(made))
     assert len(demo_report.pictures_of(made)) == len(demo.PICTURES)
 
 

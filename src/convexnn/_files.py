@@ -19,10 +19,12 @@ def refuse_existing(paths: Iterable[Path], *, force: bool) -> None:
 
 
 def require_folder(path: Path) -> None:
-    """Make the folder `path`; raise NotADirectoryError if a file has that name."""
+    """Make the folder `path`; OSError if a file has that name or nothing can be written there."""
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file: --out takes a folder.")
     path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path):
+        pass
 
 
 def write_file(path: Path, content: str | bytes) -> Path:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convexnn import __version__
 from convexnn._files import csv_text, write_file
 from convexnn._types import Array
 from convexnn.data import load_breast_cancer
@@ -37,8 +38,8 @@ TOL = 1e-3
 MAX_TIME = 15.0
 STARTS = 5
 NEURONS = 100
-STEPS = 8000
-RECORDS = 80
+STEPS = 6000
+RECORDS = 60
 PATTERNS = 10
 METHODS: dict[str, dict[str, Any]] = {
     "SGD": {"method": "sgd", "batch_size": 64},
@@ -85,7 +86,7 @@ def run(out: Path, *, seed: int = 0, tell: Tell = print) -> dict[str, Any]:
         problems.append(problem)
         results.append(result)
     record: dict[str, Any] = {
-        "version": version("convexnn"),
+        "version": __version__,
         "seed": seed,
         "rows": {"train": len(data.y_train), "test": len(data.y_test)},
         "inputs": int(data.Z_train.shape[1]),
@@ -186,9 +187,11 @@ def descent(data: Prepared, beta: float, seed: int, options: dict[str, Any]) -> 
 
 
 def sampled(X: Array, y: Array, beta: float, seed: int) -> dict[str, Any]:
-    """The program on a few sampled patterns, solved by CVXPY; only a reason if CVXPY is missing."""
-    if importlib.util.find_spec("cvxpy") is None:
-        return {"missing": "CVXPY is not installed (pip install 'convexnn[cvxpy]'), so it was left out."}
+    """The program on a few sampled patterns, solved by CVXPY; only a reason if it or Clarabel is missing."""
+    if any(importlib.util.find_spec(name) is None for name in ("cvxpy", "clarabel")):
+        return {
+            "missing": "CVXPY with Clarabel is not installed (pip install 'convexnn[cvxpy]'), so it was left out."
+        }
     begin = perf_counter()
     patterns = Patterns.sample(X, PATTERNS, rng=seed)
     solution = solve(ConvexProgram(X, y, patterns, beta), solver="cvxpy")
@@ -225,7 +228,7 @@ def _model(
         "tol": TOL,
         "seed": seed,
         "beta_max": None,
-        "version": version("convexnn"),
+        "version": __version__,
         "status": str(result.status),
         "split": data.split,
         "certificate": problems[0]["training"]["certificate"],

@@ -26,9 +26,9 @@ def pictures_of(problem: Record) -> list[tuple["Axes", str]]:
     by_seconds = plots.plot_objective(
         runs, x="seconds", optimum=primal, bound=bound, kind=kind, training=training["history"]
     )
-    gap = plots.plot_gap(
-        {"convex training, its own bound": training["history"]}, kind=kind, descents=runs, bound=bound
-    )
+    end = None if bound is None else (training["seconds"], certificate["relative_gap"])
+    rounds = {"convex training, own bounds": training["history"]}
+    gap = plots.plot_gap(rounds, kind=kind, descents=runs, bound=bound, final=end)
     finals = {"convex training": (training["seconds"], training["test_accuracy"])}
     right = plots.plot_accuracy(runs, finals=finals)
     return [
@@ -45,7 +45,12 @@ def pictures_of(problem: Record) -> list[tuple["Axes", str]]:
 def above(value: float, reference: float) -> str:
     """'0.31 % above' or '0.02 % below' a reference, in words."""
     share = (value - reference) / reference
-    return f"{abs(100 * share):.2g} % {'above' if share >= 0 else 'below'}"
+    return f"{short_percent(abs(share))} {'above' if share >= 0 else 'below'}"
+
+
+def short_percent(share: float) -> str:
+    """A share as a percentage of two digits, more above 100 %."""
+    return f"{100 * share:.0f} %" if share >= 1 else f"{100 * share:.2g} %"
 
 
 def training_sentences(problem: Record) -> list[str]:
@@ -61,10 +66,12 @@ def descent_sentence(problem: Record, name: str) -> str:
     ends = sorted(run["primal"] for run in runs)
     seconds = float(np.median([run["seconds"] for run in runs]))
     near = sum(end <= reference * 1.001 for end in ends)
+    lowest, highest = above(ends[0], reference), above(ends[-1], reference)
+    place = lowest if lowest == highest else f"{lowest} to {highest}"
     return (
         f"{name} from {len(ends)} starts ended between {report.number(ends[0])} and "
-        f"{report.number(ends[-1])}, {above(ends[0], reference)} to {above(ends[-1], reference)} the convex "
-        f"training; {near} of {len(ends)} came within 0.1 % of it. A start took {seconds:.1f} s (median)."
+        f"{report.number(ends[-1])}, {place} the convex training; {near} of {len(ends)} came within 0.1 % "
+        f"of it. A start took {seconds:.1f} s (median)."
     )
 
 
@@ -90,11 +97,14 @@ def accuracy_sentence(problem: Record) -> str:
     }
     others = ", ".join(f"{name} {report.percent(value)}" for name, value in medians.items())
     best = max(medians.values())
-    verdict = (
-        "The lower objective comes with the higher accuracy here."
-        if mine > best
-        else "A lower objective is not a higher accuracy here: that depends on β, not on the optimiser."
-    )
+    if mine > best:
+        verdict = "The lower objective comes with the higher accuracy here."
+    elif mine == best:
+        verdict = "The difference in the objective makes none in the accuracy here."
+    else:
+        verdict = (
+            "The objective is not the accuracy: the method with the lower one is not the better one here."
+        )
     return f"Test accuracy: convex training {report.percent(mine)}; medians: {others}. {verdict}"
 
 
@@ -108,35 +118,52 @@ def sentences(problem: Record) -> list[str]:
     ]
 
 
+def conclusion(record: Record) -> str:
+    """The best descent against the convex training, at each β."""
+    parts = []
+    for problem in record["problems"]:
+        certificate = problem["training"]["certificate"]
+        ends = [run["primal"] for runs in problem["descents"].values() for run in runs]
+        place = above(min(ends), certificate["primal"])
+        inside = certificate["primal"] > min(ends) >= (certificate["lower_bound"] or 0.0)
+        note = ", which is within its gap" if inside else ""
+        best = f"At β = {problem['beta']:g} the best of {len(ends)} descents"
+        parts.append(f"{best} ended {place} the convex training{note}.")
+    return " ".join(parts)
+
+
 def comparison_rows(record: Record) -> list[list[str]]:
-    """One row for each method and β."""
+    """One row for each method and β; every gap is against the lower bound of the convex training."""
     rows = []
     for problem in record["problems"]:
-        training, beta = problem["training"], f"{problem['beta']:g}"
+        training, sampled = problem["training"], problem["sampled"]
         certificate = training["certificate"]
-        rows.append(_row(beta, "convex training", certificate["primal"], training))
-        rows[-1] += [f"{report.gap_words(certificate['relative_gap'])} ({certificate['kind']})"]
+        entries = [("convex training", {**training, "primal": certificate["primal"]})]
         for name, runs in problem["descents"].items():
-            ordered = sorted(runs, key=lambda run: float(run["primal"]))
-            label = f"{name}, best of {len(runs)}"
-            rows.append([*_row(beta, label, ordered[0]["primal"], ordered[0]), "says nothing by itself"])
-        if "missing" not in problem["sampled"]:
-            sampled = problem["sampled"]
-            label = f"CVXPY, {sampled['patterns']} patterns"
-            rows.append([*_row(beta, label, sampled["primal"], sampled), "no bound for all networks"])
+            best = min(runs, key=lambda run: float(run["primal"]))
+            entries.append((f"{name}, best of {len(runs)}", best))
+        if "missing" not in sampled:
+            entries.append((f"CVXPY, {sampled['patterns']} patterns", sampled))
+        rows += [_row(problem["beta"], label, entry, certificate) for label, entry in entries]
     return rows
 
 
-def _row(beta: str, label: str, primal: float, entry: Record) -> list[str]:
-    right = entry.get("test_accuracy")
-    share = "–" if right is None else report.percent(right)
-    return [f"β = {beta}: {label}", report.number(primal), f"{entry['seconds']:.1f}", share]
+def _row(beta: float, label: str, entry: Record, certificate: Record) -> list[str]:
+    right, primal, bound = entry.get("test_accuracy"), entry["primal"], certificate["lower_bound"]
+    return [
+        f"β = {beta:g}: {label}",
+        report.number(primal),
+        "–" if bound is None else short_percent((primal - bound) / primal),
+        f"{entry['seconds']:.1f}",
+        "–" if right is None else report.percent(right),
+    ]
 
 
 def page_of(record: Record, groups: Sequence[Sequence[tuple["Axes", str]]]) -> str:
     """The demonstration's report."""
     rows = record["rows"]
     kinds = sorted({problem["training"]["certificate"]["kind"] for problem in record["problems"]})
+    gap = " or ".join(dict.fromkeys(plots.GAP_WORDS[kind] for kind in kinds))
     lead = (
         f"Breast cancer: {rows['train']} training rows, {rows['test']} test rows, {record['inputs']} inputs "
         f"with the bias, two classes. Always saying the larger class is right on "
@@ -145,10 +172,12 @@ def page_of(record: Record, groups: Sequence[Sequence[tuple["Axes", str]]]) -> s
     )
     blocks = [
         report.paragraph(lead, lead=True),
+        report.paragraph(conclusion(record)),
         report.table(
-            ["method", "objective", "seconds", "test accuracy", "distance from the best network"],
+            ["method", "objective", gap, "seconds", "test accuracy"],
             comparison_rows(record),
         ),
+        report.paragraph("Every gap is against the lower bound that the convex training found."),
         *(report.paragraph(report.KIND_SENTENCES[kind]) for kind in kinds),
     ]
     for problem, group in zip(record["problems"], groups, strict=True):

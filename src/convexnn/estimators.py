@@ -72,7 +72,7 @@ class ConvexReLURegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     history_ : list of dict
         One row an iteration: seconds, iteration, primal, bound, neurons.
     n_iter_ : int
-        Iterations of the solver.
+        Rows of `history_`.
     status_ : Status
         Why training stopped; ``str(status_)`` is a sentence.
     n_features_in_ : int
@@ -177,7 +177,7 @@ class ConvexReLUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     history_ : list of dict
         One row an iteration: seconds, iteration, primal, bound, neurons.
     n_iter_ : int
-        Iterations of the solver.
+        Rows of `history_`.
     status_ : Status
         Why training stopped; ``str(status_)`` is a sentence.
     n_features_in_ : int
@@ -284,7 +284,7 @@ def _fit(model: _Model, X: Array, y: Array) -> None:
     model.beta_ = beta
     model.history_ = result.history
     model.status_ = result.status
-    model.n_iter_ = int(result.history[-1]["iteration"]) if result.history else 0
+    model.n_iter_ = len(result.history)
     if result.status not in (Status.CONVERGED, Status.ZERO):
         gap = f"The relative gap is {result.certificate.relative_gap:.2g}, tol is {model.tol:g}."
         warnings.warn(f"{result.status} {gap}", ConvergenceWarning, stacklevel=3)

@@ -121,6 +121,34 @@ class Patterns:
         return cls.from_generators(X, (rows + np.where(length > 0, 0.1 * length, 1.0) * noise).T)
 
     @classmethod
+    def enumerate(cls, X: Array, max_patterns: int = 1_000_000) -> "Patterns":
+        """Every pattern of X: the cells of {x_iᵀu = 0}, at most 2 Σ_{k<r} C(n−1, k), each exactly once.
+
+        Any rank; rows may be zero, equal, parallel or opposite. Column P/2 + j is the opposite of column j.
+        Hyperplanes within 1e-11 radians of each other count as one. See `convexnn.enumeration` for the
+        method, for masks packed as bits, and for what it costs (`estimate_cost`, `count_patterns`).
+
+        Parameters
+        ----------
+        X : (n, d)
+        max_patterns : int
+            Refuse above this number.
+
+        Raises
+        ------
+        ValueError
+            If X is not a finite n×d matrix, has more than `max_patterns` patterns, or their masks (n bytes
+            each) would take more than 4 GiB; the message says which number was too large and what to use
+            instead.
+        ArithmeticError
+            If X is neither degenerate nor general at the tolerance.
+        """
+        from convexnn.enumeration import enumerate_patterns
+
+        found = enumerate_patterns(X, max_patterns)
+        return cls(found.masks, found.generators)
+
+    @classmethod
     def from_network(cls, X: Array, network: "Network") -> "Patterns":
         """The cells of the non-zero neurons: each cell's closure contains its neuron."""
         U = network.U[:, np.linalg.norm(network.U, axis=0) > 0]

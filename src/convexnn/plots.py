@@ -26,6 +26,7 @@ CYCLE = (ORANGE, GREEN, PURPLE, SKY, VERMILION, BLUE)
 #: Colour of text and frame; the report's inline pictures replace it by the colour of the page's text.
 INK = "#24292f"
 SIZE = (5.6, 3.9)
+DOTTED: dict[str, Any] = {"color": BLUE, "linewidth": 1.7, "marker": "o", "markersize": 3.5}
 AXIS_NAMES = {"seconds": "time (seconds)", "iteration": "iteration (number)"}
 
 BOUND_WORDS = {
@@ -73,11 +74,14 @@ def add_legend(ax: Axes, place: Place = "best") -> None:
 
 
 def _log_axis(ax: Axes, values: Sequence[float], *, plain: bool) -> None:
-    """Logarithmic y with readable ticks: plain numbers, or powers of ten."""
-    ax.set_yscale("log")
+    """Logarithmic y with readable ticks: plain numbers, or powers of ten. A narrow plain range is linear."""
     finite = [v for v in values if np.isfinite(v) and v > 0]
-    narrow = bool(finite) and max(finite) / min(finite) < 300
-    if plain and narrow:
+    ratio = max(finite) / min(finite) if finite else 1.0
+    if plain and ratio < 2:
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        return
+    ax.set_yscale("log")
+    if plain and ratio < 300:
         ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
         ax.yaxis.set_minor_locator(LogLocator(subs=()))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -122,6 +126,13 @@ def _draw_starts(ax: Axes, label: str, curves: Sequence[tuple[Array, Array]], co
     ax.plot(x, y, color=colour, linewidth=2.0, label=name)
 
 
+def _draw_levels(ax: Axes, lines: Sequence[tuple[str, float, str, str]]) -> list[float]:
+    """Horizontal lines (label, value, colour, dashes); returns their values."""
+    for label, value, colour, dashes in lines:
+        ax.axhline(value, color=colour, linewidth=1.5, linestyle=dashes, label=f"{label}: {value:.6g}")
+    return [value for _, value, _, _ in lines]
+
+
 def plot_objective(
     runs: Mapping[str, Sequence[Run]],
     *,
@@ -154,26 +165,14 @@ def plot_objective(
         seen += [float(v) for _, values in curves for v in values]
     if training is not None:
         steps, values = columns(training, x, "primal")
-        ax.plot(
-            steps,
-            values,
-            color=BLUE,
-            linewidth=1.6,
-            marker="o",
-            markersize=3.5,
-            label="convex training, each round",
-        )
+        ax.plot(steps, values, label="convex training, each round", **DOTTED)
         seen += list(values)
-    if optimum is not None:
-        ax.axhline(optimum, color=BLUE, linewidth=1.5, label=f"convex training: {optimum:.6g}")
-        seen.append(optimum)
-    for (label, value), colour in zip((marks or {}).items(), (PURPLE, SKY), strict=False):
-        ax.axhline(value, color=colour, linewidth=1.4, linestyle=":", label=f"{label}: {value:.6g}")
-        seen.append(value)
+    lines = [] if optimum is None else [("convex training", optimum, BLUE, "-")]
+    marked = zip((marks or {}).items(), (PURPLE, SKY), strict=False)
+    lines += [(label, value, colour, ":") for (label, value), colour in marked]
     if bound is not None and kind != "patterns":
-        label = f"{BOUND_WORDS[kind]}: {bound:.6g}"
-        ax.axhline(bound, color=VERMILION, linewidth=1.5, linestyle="--", label=label)
-        seen.append(bound)
+        lines.append((BOUND_WORDS[kind], bound, VERMILION, "--"))
+    seen += _draw_levels(ax, lines)
     _log_axis(ax, seen, plain=True)
     _time_axis(ax, x)
     add_legend(ax, "upper right")
@@ -186,14 +185,14 @@ def plot_training(
     """Objective of the global training and the band down to its final lower bound."""
     ax = ax or new_axes(AXIS_NAMES[x], "objective (loss + penalty)")
     steps, values = columns(history, x, "primal")
-    ax.plot(steps, values, color=BLUE, linewidth=1.8, marker="o", markersize=3.5, label="objective")
+    ax.plot(steps, values, label="objective", **DOTTED)
     ax.axhline(primal, color=BLUE, linewidth=0.9, label=f"final objective: {primal:.6g}")
     if bound is not None and kind != "patterns":
         label = f"{BOUND_WORDS[kind]}: {bound:.6g}"
         ax.axhline(bound, color=VERMILION, linewidth=1.4, linestyle="--", label=label)
         ax.axhspan(bound, primal, color=VERMILION, alpha=0.15, linewidth=0)
     _log_axis(ax, [*values, primal, *([bound] if bound else [])], plain=True)
-    add_legend(ax, "upper right")
+    add_legend(ax)
     return ax
 
 
@@ -216,7 +215,7 @@ def plot_gap(
     kind: str,
     descents: Mapping[str, Sequence[Run]] | None = None,
     bound: float | None = None,
-    tol: float | None = None,
+    final: tuple[float, float] | None = None,
     x: str = "seconds",
     ax: Axes | None = None,
 ) -> Axes:
@@ -230,8 +229,8 @@ def plot_gap(
         Kind of the bounds, named on the axis.
     descents, bound : optional
         Runs of other methods, whose gap is against the final lower bound `bound`.
-    tol : float, optional
-        The tolerance, drawn as a dotted line.
+    final : (x, gap), optional
+        The gap of the certificate at the end, which is verified where the bounds on the way are not.
     """
     ax = ax or new_axes(AXIS_NAMES[x], f"relative gap to the\n{BOUND_WORDS[kind]} (no unit)")
     seen: list[float] = []
@@ -243,17 +242,19 @@ def plot_gap(
             curves.append((steps[gap > 0], gap[gap > 0]))
             seen += list(gap[gap > 0])
         _draw_starts(ax, label, curves, colour)
-    for (label, history), colour in zip(trainings.items(), (BLUE, VERMILION, PURPLE), strict=False):
+    for (label, history), colour in zip(trainings.items(), (BLUE, PURPLE, SKY), strict=False):
         steps, gap = relative_gaps(history, x)
         keep = gap > 0
         ax.plot(steps[keep], gap[keep], color=colour, linewidth=1.8, marker="o", markersize=4, label=label)
         seen += list(gap[keep])
-    if tol is not None:
-        ax.axhline(tol, color=INK, linewidth=1.0, linestyle=":", label=f"tolerance {tol:g}")
+    if final is not None and final[1] > 0:
+        label = f"certificate: {GAP_WORDS[kind]} {final[1]:.2g}"
+        ax.plot(*final, color=VERMILION, marker="D", markersize=7, linestyle="", label=label)
+        seen.append(final[1])
     _log_axis(ax, seen, plain=False)
     if descents:
         _time_axis(ax, x)
-    add_legend(ax, "best")
+    add_legend(ax)
     return ax
 
 
@@ -313,5 +314,5 @@ def plot_outputs(
     for sign, name, colour in zip((-1.0, 1.0), classes, (ORANGE, BLUE), strict=True):
         ax.hist(f[labels == sign], bins=edges.tolist(), color=colour, alpha=0.6, label=name)
     ax.axvline(0.0, color=INK, linewidth=1.0, linestyle=":", label="decision")
-    add_legend(ax, "best")
+    add_legend(ax)
     return ax

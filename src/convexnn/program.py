@@ -18,6 +18,8 @@ from convexnn.patterns import Patterns
 
 #: Entries of the largest temporary matrix of a product.
 _BLOCK = 4_000_000
+#: Blocks looked at together by a search that can end early.
+_FEW = 32
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,24 @@ class ConvexProgram:
     def beta_max(self) -> float:
         """The smallest β at which zero is optimal: ρ(±ν₀) over the patterns, ν₀ = −∇L(0)."""
         return self.rho(-self.loss_function.gradient(np.zeros_like(self.y), self.y))
+
+    def zero_is_optimal(self) -> bool:
+        """Whether β ≥ `beta_max` (within 1e-12): looks at blocks only until one exceeds β."""
+        nu = -self.loss_function.gradient(np.zeros_like(self.y), self.y)
+        limit = self.beta * (1.0 + 1e-12)
+        for chunk in np.split(np.arange(len(self.patterns)), range(_FEW, len(self.patterns), _FEW)):
+            masks: BoolArray = np.ascontiguousarray(self.patterns.masks[:, chunk].T)
+            shift = np.zeros((len(chunk), self.X.shape[1]))
+            for sign in (1.0, -1.0):
+                G = adjoint_blocks(self._rows, masks, np.full(len(chunk), sign), nu, shift)
+                tight: IntArray = np.zeros(G.shape, dtype=np.int64)
+                W = project_blocks(
+                    self._rows, masks, G, tight=tight, count=np.zeros(len(G), dtype=np.int64),
+                    threshold=limit, gated=self.gated,
+                )  # fmt: skip
+                if (np.linalg.norm(W, axis=1) > limit).any():
+                    return False
+        return True
 
     def _chunks(self, columns: IntArray) -> list[IntArray]:
         size = max(1, _BLOCK // len(self.X))

@@ -30,7 +30,8 @@ table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabula
 th, td { text-align: right; padding: .3rem .8rem; border-bottom: 1px solid var(--line) }
 th:first-child, td:first-child { text-align: left; padding-left: 0 }
 th { font-weight: 600 }
-.text td, .text th { text-align: left }
+th, td { white-space: nowrap }
+.text td, .text th { text-align: left; white-space: normal }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem }
 figure { margin: 0; padding: .7rem; background: var(--card); border: 1px solid var(--line);
   border-radius: .5rem }

@@ -40,7 +40,7 @@ _ARRIVED = 1e-11
 class Maxima(NamedTuple):
     """Local maxima, one a row; a tight row's label is its side in the cell to take."""
 
-    values: Array  # (S,) h(u)
+    values: Array  # (S,) h(u); negative where the ascent shrank towards the maximum 0 at u = 0
     directions: Array  # (S, d) unit vectors u, or 0 where the value is 0
     tight: IntArray  # (S, d) rows with x_iᵀu = 0 in [s, :n_tight[s]]
     labels: BoolArray  # (S, d)
@@ -49,7 +49,11 @@ class Maxima(NamedTuple):
     def take(self, index: IntArray | BoolArray) -> "Maxima":
         """Some of the maxima."""
         return Maxima(
-            self.values[index], self.directions[index], self.tight[index], self.labels[index], self.n_tight[index]
+            self.values[index],
+            self.directions[index],
+            self.tight[index],
+            self.labels[index],
+            self.n_tight[index],
         )
 
 

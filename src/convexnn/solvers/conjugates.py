@@ -87,7 +87,17 @@ def starting_point(loss: str, y: Array, f: Array) -> Array:
         return y - f
     margin = y * f
     if loss == "logistic":
-        return np.asarray(expit(np.clip(-margin, -_LOGIT_MAX, _LOGIT_MAX)), dtype=np.float64)
+        return inside_domain(loss, expit(-margin))
     if loss == "squared_hinge":
         return np.maximum(1.0 - margin, 0.0)
     return np.clip((1.0 - margin) / 0.3, 0.0, 1.0)
+
+
+def inside_domain(loss: str, q: Array) -> Array:
+    """q moved into the domain of a loss's conjugate, strictly inside for the logistic loss."""
+    if loss == "squared":
+        return q
+    if loss == "logistic":
+        edge = expit(-_LOGIT_MAX)
+        return np.clip(q, edge, 1.0 - np.finfo(float).eps)
+    return np.clip(q, 0.0, np.inf if loss == "squared_hinge" else 1.0)

@@ -22,6 +22,7 @@ from convexnn.solvers.newton import solve_boxed_newton, solve_newton
 
 _ARMIJO = 1e-4
 _HALVINGS = 30
+_NOISE = 1e-14
 
 
 @dataclass
@@ -145,12 +146,13 @@ def minimise_inner(
         D = conjugate.inverse_curvature(point.q)
         dq = _direction(problem, blocks, point, D)
         slope = float(point.gradient @ dq)
-        if not np.isfinite(slope) or slope >= -1e-15 * (1.0 + abs(point.value)):
+        if not np.isfinite(slope) or slope >= 0.0:
             return point, step
+        last = -slope <= _NOISE * abs(point.value)  # φ can no longer tell: one full step, and no more
         t = 1.0
         for _ in range(_HALVINGS):
             trial = evaluate(problem, blocks, conjugate.move(point.q, dq, t))
-            if trial.value <= point.value + _ARMIJO * t * slope:
+            if last or trial.value <= point.value + _ARMIJO * t * slope:
                 break
             t *= 0.5
         else:
@@ -159,7 +161,7 @@ def minimise_inner(
         D = conjugate.inverse_curvature(point.q)
         r = point.q - np.clip(point.q - D * point.gradient, conjugate.lower, conjugate.upper)
         measure = max(0.0, float(np.sum(2.0 * point.gradient * r - r * r / D)))
-        if should_stop(measure, float(np.sqrt(np.sum(point.q**2 / D))), point):
+        if last or should_stop(measure, float(np.sqrt(np.sum(point.q**2 / D))), point):
             return point, step + 1
     return point, max_steps
 

@@ -30,15 +30,16 @@ def solve_newton(Bt: Array, D: Array, sigma: float, b: Array) -> Array:
     if min(n, M) > _DIRECT:
         operator = LinearOperator((n, n), matvec=lambda z: z + sigma * (scaled.T @ (scaled @ z)))
         z = cg(operator, rhs, rtol=1e-8, maxiter=500)[0]
-        return root * np.asarray(z)
+        return np.asarray(root * z)
     if n <= M:
         K = dsyrk(sigma, scaled.T, lower=1)
         K[np.diag_indices(n)] += 1.0
-        return root * cho_solve(cho_factor(K, lower=True, overwrite_a=True, check_finite=False), rhs)
+        factor = cho_factor(K, lower=True, overwrite_a=True, check_finite=False)
+        return np.asarray(root * cho_solve(factor, rhs))
     K = dsyrk(sigma, scaled.T, trans=1, lower=1)
     K[np.diag_indices(M)] += 1.0
     inner = cho_solve(cho_factor(K, lower=True, overwrite_a=True, check_finite=False), scaled @ rhs)
-    return root * (rhs - sigma * (scaled.T @ inner))
+    return np.asarray(root * (rhs - sigma * (scaled.T @ inner)))
 
 
 def solve_boxed_newton(
@@ -73,7 +74,7 @@ def solve_boxed_newton(
 def _projected_newton(
     Bt: Array, D: Array, sigma: float, g: Array, low: Array, high: Array, free: BoolArray, x: Array
 ) -> Array:
-    """Newton steps over the rows not held at a bound, cut back to the box and halved until the value falls."""
+    """Newton steps over the rows not held at a bound, cut back to the box, halved until the value falls."""
     slope = g + x / D + _product(Bt, sigma, x)
     value = 0.5 * float(x @ (g + slope))
     if not value < 0.0:

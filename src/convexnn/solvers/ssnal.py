@@ -15,7 +15,7 @@ import numpy as np
 from convexnn._types import Array, IntArray, Progress
 from convexnn.cones import adjoint_blocks, project_blocks
 from convexnn.program import ConvexProgram
-from convexnn.solvers.conjugates import Conjugate, make_conjugate, starting_point
+from convexnn.solvers.conjugates import Conjugate, inside_domain, make_conjugate, starting_point
 from convexnn.solvers.inner import Blocks, InnerPoint, InnerProblem, make_blocks, minimise_inner, step_length
 from convexnn.solvers.solution import Solution, make_solution
 from convexnn.status import Status
@@ -24,9 +24,11 @@ _FIRST = 200  # blocks of the first working set
 _CHUNK = 500  # blocks priced at a time
 _ROUNDS = 500
 _GROWTH = 3.0
-_LARGEST = 1e5  # of σ/σ₀
+_LARGEST = 1e5  # of σ/σ₀: beyond it rounding spoils the Newton systems
 _NEWTON_STEPS = 50
-_SHRINK = 10.0
+_SLOW = 3  # rounds at the largest σ in which the gap may stand still
+_PATIENCE = 40  # rounds without any progress before the run counts as stalled
+_HINGE_TAU = 0.3  # of τ/(σ/σ₀), in units of the margin
 
 
 @dataclass
@@ -37,9 +39,14 @@ class _State:
     work: IntArray
     q: Array
     sigma: float
-    sigma0: float
+    sigma0: float  # its first value
+    largest: float  # limit of σ
+    mark: float = np.inf  # primal − dual when it last fell by a tenth
+    slow: int = 0  # rounds since then
+    deadline: float = np.inf  # on the clock of perf_counter
     primal: float = np.inf
-    dual: float = -np.inf
+    dual: float = 0.0  # D(0) = 0 for every loss
+    idle: int = 0  # rounds since the primal or the dual value last improved
     v: Array = field(default_factory=lambda: np.zeros(0))  # best centres
     nu: Array = field(default_factory=lambda: np.zeros(0))  # best dual point
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -62,6 +69,7 @@ def solve_ssnal(
     Parameters
     ----------
     program : ConvexProgram
+        Any loss, with cones or gated.
     tol : float
         Relative duality gap over the program's pattern set.
     max_time : float, optional
@@ -70,12 +78,19 @@ def solve_ssnal(
         A point of a program with the same patterns.
     progress : callable, optional
         Receives each row of the history.
+
+    Raises
+    ------
+    ValueError
+        If the warm start belongs to a program with other patterns.
     """
     begin = perf_counter()
     state = _start(program, warm_start)
+    state.deadline = np.inf if max_time is None else begin + max_time
     status = Status.ITERATION_LIMIT
     try:
         for iteration in range(_ROUNDS):
+            state.idle += 1
             steps = _outer_step(program, state, tol)
             _price(program, state)
             row = {
@@ -90,8 +105,11 @@ def solve_ssnal(
             if state.gap <= tol:
                 status = Status.CONVERGED
                 break
-            if max_time is not None and perf_counter() - begin > max_time:
+            if perf_counter() > state.deadline:
                 status = Status.TIME_LIMIT
+                break
+            if state.idle >= _PATIENCE:
+                status = Status.STALLED
                 break
             _next_sigma(state, steps)
     except KeyboardInterrupt:
@@ -118,22 +136,29 @@ def _start(program: ConvexProgram, warm_start: Solution | None) -> _State:
     order = np.random.default_rng(0).permutation(2 * P)
     chosen = order if 2 * P <= 2 * _FIRST else order[:_FIRST]
     work = np.union1d(chosen, np.flatnonzero(V.any(axis=1)))
-    state = _State(blocks, work, starting_point(program.loss, program.y, fit), sigma, sigma)
+    q = starting_point(program.loss, program.y, fit)
+    if warm_start is not None and warm_start.nu.any():
+        q = inside_domain(program.loss, make_conjugate(program.loss, program.y).sign * warm_start.nu)
+    state = _State(blocks, work, q, sigma, sigma, _LARGEST * sigma)
     state.v, state.nu = V.copy(), np.zeros(n)
     state.primal = program.primal(V[:P].T, V[P:].T)
     return state
 
 
 def _conjugate(program: ConvexProgram, state: _State) -> Conjugate:
-    return make_conjugate(program.loss, program.y, state.q, 0.3 * state.sigma / state.sigma0)
+    return make_conjugate(program.loss, program.y, state.q, _HINGE_TAU * state.sigma / state.sigma0)
 
 
 def _next_sigma(state: _State, steps: int) -> None:
-    """σ grows, within bounds that rounding allows; it shrinks if the inner problem took too many steps."""
-    if steps >= _NEWTON_STEPS:
-        state.sigma /= _SHRINK
-    else:
-        state.sigma = max(state.sigma, min(_GROWTH * state.sigma, _LARGEST * state.sigma0))
+    """σ ← 3σ once the inner problem is solved, up to a limit that falls when rounding stops the progress."""
+    if state.primal - state.dual <= 0.9 * state.mark:
+        state.mark, state.slow = state.primal - state.dual, 0
+    state.slow += 1
+    if state.sigma >= state.largest and state.slow > _SLOW:
+        state.largest = max(0.1 * state.largest, state.sigma0)
+        state.sigma, state.slow = state.largest, 0
+    elif steps < _NEWTON_STEPS:
+        state.sigma = min(_GROWTH * state.sigma, state.largest)
 
 
 def _outer_step(program: ConvexProgram, state: _State, tol: float) -> int:
@@ -150,7 +175,8 @@ def _outer_step(program: ConvexProgram, state: _State, tol: float) -> int:
         gap = min(state.primal - state.dual, 0.3 * state.primal)
         floor = 0.1 * max(gap, 0.1 * tol * state.primal)
         excess = max(np.sqrt(measure) * scale, 0.5 * measure)
-        return measure <= 0.1 * step_length(part, point) / state.sigma or excess <= floor
+        solved = measure <= 0.1 * step_length(part, point) / state.sigma or excess <= floor
+        return solved or perf_counter() > state.deadline
 
     point, steps = minimise_inner(problem, part, state.q, should_stop=should_stop, max_steps=_NEWTON_STEPS)
     state.q = point.q
@@ -161,7 +187,7 @@ def _outer_step(program: ConvexProgram, state: _State, tol: float) -> int:
     size = float(np.linalg.norm(point.u, axis=1).sum())
     primal = program.loss_function.value(point.fit, program.y) + program.beta * size
     if primal < state.primal:
-        state.primal, state.v = primal, state.blocks.v.copy()
+        state.primal, state.v, state.idle = primal, state.blocks.v.copy(), 0
     return steps
 
 
@@ -192,7 +218,7 @@ def _price(program: ConvexProgram, state: _State) -> None:
         t = program.loss_function.best_scale(nu, program.y, program.beta / max(largest, program.beta))
         dual = program.loss_function.dual_value(t * nu, program.y)
         if dual > state.dual:
-            state.dual, state.nu = dual, t * nu
+            state.dual, state.nu, state.idle = dual, t * nu, 0
     best = violators[np.argsort(-values, kind="stable")[:wanted]]
     state.work = np.union1d(state.work, best)
 
