@@ -1,4 +1,4 @@
-"""Every solver on one bank of problems; optimality is recomputed here, with nothing of the solvers."""
+"""Every solver on one bank of problems, its limits, refusals and known values."""
 
 import subprocess
 import sys
@@ -7,15 +7,14 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scipy.optimize import nnls
 
 from convexnn.patterns import Patterns
 from convexnn.pricing import beta_max
 from convexnn.program import ConvexProgram
 from convexnn.solvers import SOLVERS, Solution, solve
 from convexnn.solvers.fista import solve_fista
-from convexnn.solvers.newton import solve_boxed_newton
 from convexnn.status import Status
+from optimality import assert_certified, assert_feasible, assert_stationary
 from problems import bank, breast_cancer, breast_cancer_program, gated_bank, make_program
 
 TOL = 1e-8  # the gap asked of the solvers
@@ -34,97 +33,7 @@ def oracle(name: str) -> Solution:
     return solve(ALL[name], "cvxpy", tol=TOL)
 
 
-# ---- optimality, from scratch -------------------------------------------------------------------------
-
-
-def explicit_blocks(program: ConvexProgram) -> list[tuple[np.ndarray, np.ndarray]]:
-    """D_iX and the cone matrix (2D_i − I)X of each pattern."""
-    masks = program.patterns.masks
-    return [(m[:, None] * program.X, (2.0 * m - 1.0)[:, None] * program.X) for m in masks.T]
-
-
-def projection_norm(cone: np.ndarray, g: np.ndarray, gated: bool) -> float:
-    """‖Π_K(g)‖ = min over λ ≥ 0 of ‖g + Aᵀλ‖, by non-negative least squares."""
-    return float(np.linalg.norm(g)) if gated else float(nnls(cone.T, -g)[1])
-
-
-def loss_value(loss: str, f: np.ndarray, y: np.ndarray) -> float:
-    if loss == "squared":
-        return 0.5 * float(np.sum((f - y) ** 2))
-    if loss == "logistic":
-        return float(np.sum(np.logaddexp(0.0, -y * f)))
-    return float(np.sum(np.maximum(1 - y * f, 0.0) ** (2 if loss == "squared_hinge" else 1))) / (
-        2 if loss == "squared_hinge" else 1
-    )
-
-
-def loss_slope(loss: str, f: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """−∇L of a smooth loss."""
-    if loss == "squared":
-        return y - f
-    return y / (1 + np.exp(y * f)) if loss == "logistic" else y * np.maximum(1 - y * f, 0.0)
-
-
-def dual_value(loss: str, nu: np.ndarray, y: np.ndarray) -> float:
-    q = y * nu
-    if loss == "squared":
-        return float(np.sum(y * nu - 0.5 * nu**2))
-    assert q.min() >= 0.0
-    if loss == "squared_hinge":
-        return float(np.sum(q - 0.5 * q**2))
-    assert q.max() <= 1.0 + 1e-15
-    if loss == "hinge":
-        return float(np.sum(q))
-    inside = q[(q > 0) & (q < 1)]
-    return float(-np.sum(inside * np.log(inside) + (1 - inside) * np.log1p(-inside)))
-
-
-def primal_value(program: ConvexProgram, solution: Solution) -> tuple[float, np.ndarray]:
-    fit = np.zeros(len(program.y))
-    size = 0.0
-    for (FX, _), v, w in zip(explicit_blocks(program), solution.v.T, solution.w.T, strict=True):
-        fit += FX @ (v - w)
-        size += float(np.linalg.norm(v) + np.linalg.norm(w))
-    return loss_value(program.loss, fit, program.y) + program.beta * size, fit
-
-
-def assert_feasible(program: ConvexProgram, solution: Solution) -> None:
-    """Rows inside the cones to 1e-9 of the block's size."""
-    if program.gated:
-        return
-    lengths = np.maximum(np.linalg.norm(program.X, axis=1), 1e-300)
-    for (_, cone), v, w in zip(explicit_blocks(program), solution.v.T, solution.w.T, strict=True):
-        for block in (v, w):
-            assert np.min(cone @ block / lengths) >= -1e-9 * max(1.0, float(np.linalg.norm(block)))
-
-
-def assert_certified(program: ConvexProgram, solution: Solution, tol: float) -> None:
-    """The stated values are those of (v, w) and ν, ν is feasible, and the gap between them is small."""
-    primal, _ = primal_value(program, solution)
-    assert primal == pytest.approx(solution.primal, rel=1e-11)
-    assert dual_value(program.loss, solution.nu, program.y) == pytest.approx(solution.dual, rel=1e-9)
-    for FX, cone in explicit_blocks(program):
-        for sign in (1.0, -1.0):
-            norm = projection_norm(cone, sign * (FX.T @ solution.nu), program.gated)
-            assert norm <= program.beta * (1 + 1e-9)
-    assert primal - solution.dual <= (tol + 1e-12) * primal
-    assert solution.relative_gap == pytest.approx(
-        (solution.primal - solution.dual) / solution.primal, abs=1e-15
-    )
-
-
-def assert_stationary(program: ConvexProgram, solution: Solution, tol: float) -> None:
-    """‖Π(±XᵀD_iν)‖ ≤ β and νᵀF_bv_b = β‖v_b‖ at ν = −∇L(fit), within √(2·gap) of the optimal ν."""
-    primal, fit = primal_value(program, solution)
-    nu = loss_slope(program.loss, fit, program.y)
-    error = np.sqrt(2 * tol * primal)
-    scale = float(np.linalg.norm(program.X, 2))
-    for (FX, cone), v, w in zip(explicit_blocks(program), solution.v.T, solution.w.T, strict=True):
-        for sign, block in ((1.0, v), (-1.0, w)):
-            norm = projection_norm(cone, sign * (FX.T @ nu), program.gated)
-            assert norm <= program.beta * (1 + 1e-9) + scale * error
-            slack = program.beta * np.linalg.norm(block) - sign * float(nu @ (FX @ block))
-            assert abs(slack) <= np.linalg.norm(FX @ block) * error + tol * primal
+# ---- optimality on the bank -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -171,23 +80,6 @@ def test_fista_agrees_with_ssnal(name: str) -> None:
     assert solution.primal == pytest.approx(solved(name).primal, rel=2e-7)
 
 
-def test_box_newton_solves_its_quadratic_program() -> None:
-    """KKT of min gᵀx + ½xᵀ(1/D + σBBᵀ)x over a box, with strong coupling, where active sets may cycle."""
-    rng = np.random.default_rng(3)
-    for _ in range(100):
-        n, m = rng.integers(2, 12, size=2)
-        Bt, g = rng.standard_normal((m, n)), 5 * rng.standard_normal(n)
-        D, sigma = np.full(n, 10.0 ** rng.uniform(-1, 3)), 10.0 ** rng.uniform(-1, 3)
-        low, high = -rng.uniform(0, 1, n), rng.uniform(0, 1, n)
-        free = rng.random(n) < 0.8
-        x = solve_boxed_newton(Bt, D, sigma, g, low, high, free)
-        slope = g + x / D + sigma * ((Bt @ x) @ Bt)
-        rate = 1 / D + sigma * np.sum(Bt**2, axis=0)
-        residual = np.where(free, x - np.clip(x - slope / rate, low, high), x)
-        assert np.abs(residual).max() <= 1e-6
-        assert g @ x + 0.5 * x @ (slope - g) <= 1e-12
-
-
 # ---- limits, starts and ends --------------------------------------------------------------------------
 
 
@@ -208,7 +100,8 @@ def test_exactly_zero_from_beta_max_on(solver: str, loss: str) -> None:
 def test_not_zero_below_beta_max(loss: str) -> None:
     program = make_program("ties", loss, 0.97)
     assert not program.zero_is_optimal()
-    assert solve(program, tol=TOL).v.any() or solve(program, tol=TOL).w.any()
+    solution = solve(program, tol=TOL)
+    assert solution.v.any() or solution.w.any()
 
 
 @pytest.mark.parametrize("name", [*BANK, "gated-gaussian-0.1-squared", "gated-gaussian-0.1-hinge"])
@@ -405,6 +298,15 @@ def test_breast_cancer_other_losses(loss: str, beta: float, optimum: float) -> N
     solution = solve(breast_cancer_program(20, beta, loss), tol=1e-8)
     assert solution.status is Status.CONVERGED
     assert solution.primal == pytest.approx(optimum, abs=1e-5)
+
+
+@pytest.mark.parametrize("beta", [15.7, 1.57e-3])
+@pytest.mark.parametrize("loss", ["squared_hinge", "hinge"])
+def test_hinges_converge_at_both_ends_of_beta(loss: str, beta: float) -> None:
+    """β_max/10 holds every row at a bound at first; β_max/100,000 needs the box's own Newton method."""
+    solution = solve(breast_cancer_program(100, beta, loss), tol=1e-8)
+    assert solution.status is Status.CONVERGED
+    assert len(solution.history) <= 25
 
 
 @pytest.mark.slow

@@ -35,11 +35,11 @@ BETAS = (3.0, 0.3)
 TARGET = "diagnosis"
 TOL = 1e-3
 #: Seconds that one global training may take.
-MAX_TIME = 15.0
+MAX_TIME = 20.0
 STARTS = 5
 NEURONS = 100
-STEPS = 6000
-RECORDS = 60
+STEPS = 5000
+RECORDS = 50
 PATTERNS = 10
 METHODS: dict[str, dict[str, Any]] = {
     "SGD": {"method": "sgd", "batch_size": 64},
@@ -189,9 +189,8 @@ def descent(data: Prepared, beta: float, seed: int, options: dict[str, Any]) -> 
 def sampled(X: Array, y: Array, beta: float, seed: int) -> dict[str, Any]:
     """The program on a few sampled patterns, solved by CVXPY; only a reason if it or Clarabel is missing."""
     if any(importlib.util.find_spec(name) is None for name in ("cvxpy", "clarabel")):
-        return {
-            "missing": "CVXPY with Clarabel is not installed (pip install 'convexnn[cvxpy]'), so it was left out."
-        }
+        install = "pip install 'convexnn[cvxpy]'"
+        return {"missing": f"CVXPY with Clarabel is not installed ({install}), so it was left out."}
     begin = perf_counter()
     patterns = Patterns.sample(X, PATTERNS, rng=seed)
     solution = solve(ConvexProgram(X, y, patterns, beta), solver="cvxpy")

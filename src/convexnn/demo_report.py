@@ -89,22 +89,22 @@ def sampled_sentence(problem: Record) -> str:
 
 
 def accuracy_sentence(problem: Record) -> str:
-    """Test accuracies, and whether the lowest objective has the highest of them."""
+    """Test accuracies, and whether the convex training has the highest of them."""
     mine = problem["training"]["test_accuracy"]
     medians = {
         name: float(np.median([run["test_accuracy"] for run in runs]))
         for name, runs in problem["descents"].items()
     }
     others = ", ".join(f"{name} {report.percent(value)}" for name, value in medians.items())
-    best = max(medians.values())
+    best, worst = max(medians.values()), min(medians.values())
     if mine > best:
-        verdict = "The lower objective comes with the higher accuracy here."
-    elif mine == best:
-        verdict = "The difference in the objective makes none in the accuracy here."
+        verdict = "The convex training is the most accurate here."
+    elif mine < best:
+        verdict = "The convex training is not the most accurate here: a small gap is not a high accuracy."
+    elif worst < mine:
+        verdict = "No method is more accurate than the convex training here."
     else:
-        verdict = (
-            "The objective is not the accuracy: the method with the lower one is not the better one here."
-        )
+        verdict = "All are equally accurate here."
     return f"Test accuracy: convex training {report.percent(mine)}; medians: {others}. {verdict}"
 
 

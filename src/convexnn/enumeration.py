@@ -4,7 +4,8 @@ The patterns of X (n×d, rank r) are the full-dimensional cells of the hyperplan
 2 Σ_{k<r} C(n−1, k), with equality in general position (Cover 1965). Zero rows cut nothing, parallel rows are
 one hyperplane, and X is taken to coordinates of its row space in which its rows are well spread, so that the
 units of the columns do not matter. The method is in `convexnn._arrangement`. Two hyperplanes within
-`DEGENERATE` radians of each other there, or in a flat to which they were restricted, count as one.
+`DEGENERATE` (1e-11) radians of each other there, or in a flat to which they were restricted, count as one;
+singular values of X, once its rows and columns are balanced, below 1e-9 of the largest count as zero.
 """
 
 from dataclasses import dataclass
@@ -36,10 +37,10 @@ COUNT_LIMIT = 100_000_000
 ENUMERATE_LIMIT = 1_000_000
 #: Bytes that the masks of one pattern set may take.
 MASK_BYTES = 4 * 2**30
-#: Seconds of enumeration for each pattern and row, and for each pattern and dimension: one core of a server
-#: of 2023, `benchmarks/enumeration.py`; a fit to five sizes, right within a factor of about two there.
-SECONDS_ROW = 6e-9
-SECONDS_RANK = 2e-7
+#: Processor seconds of enumeration for each pattern and row, and for each pattern and dimension: a fit to the
+#: six sizes of `benchmarks/enumeration.py`, right there within a quarter, on one core of a server.
+SECONDS_ROW = 3.5e-9
+SECONDS_RANK = 1.1e-7
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class CostEstimate:
     interior_point : int
         d³r³(n/r)^{3r}, rounded down: the order of an interior-point solution (Pilanci & Ergen 2020).
     seconds : float
-        Predicted time of enumeration, P(6e-9 n + 2e-7 r), compilation apart.
+        Predicted processor time of enumeration, P(3.5e-9 n + 1.1e-7 r), compilation apart.
     packed_bytes, mask_bytes : int
         Memory of the result: generators with packed masks, and the unpacked masks (n P) beside them.
     """
@@ -347,8 +348,8 @@ def _with_opposites(spread: _Spread, cells: Array) -> PackedPatterns:
     nearest = float(arrangement.pack_signs(spread.rows, G, bits))
     if nearest <= 4 * (d + 4) * np.finfo(np.float64).eps:
         raise ArithmeticError(
-            f"A cell of X is as thin as the rounding of Xu ({nearest:.1e}): rescale the columns of X, "
-            f"or use Patterns.sample."
+            f"A cell of X is as thin as the rounding of Xu ({nearest:.1e}): rescale or centre the columns "
+            f"of X, or use Patterns.sample."
         )
     flipped = bits ^ np.packbits(spread.rows.astype(np.bool_).any(axis=1, keepdims=True), axis=0)
     return PackedPatterns(np.concatenate([bits, flipped], axis=1), np.concatenate([G, -G], axis=1), n)

@@ -70,26 +70,31 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def _html(text: str) -> str:
+    """Escaped text; a number and its per cent sign stay on one line."""
+    return escape(text).replace(" %", "&nbsp;%")
+
+
 def heading(text: str) -> str:
     """A section's heading."""
-    return f"<h2>{escape(text)}</h2>"
+    return f"<h2>{_html(text)}</h2>"
 
 
 def paragraph(text: str, *, lead: bool = False) -> str:
     """A paragraph; the first one of a page in larger type with `lead`."""
     kind = ' class="lead"' if lead else ""
-    return f"<p{kind}>{escape(text)}</p>"
+    return f"<p{kind}>{_html(text)}</p>"
 
 
 def bullets(texts: Sequence[str]) -> str:
     """A list of sentences."""
-    return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
+    return "<ul>" + "".join(f"<li>{_html(text)}</li>" for text in texts) + "</ul>"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, text: bool = False) -> str:
     """A table that scrolls by itself on a narrow screen; after the first column, numbers unless `text`."""
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    head = "".join(f'<th scope="col">{_html(cell)}</th>' for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{_html(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     kind = ' class="text"' if text else ""
     return f'<div class="scroll"><table{kind}><tr>{head}</tr>{body}</table></div>'
 
@@ -97,7 +102,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, text: bool = 
 def pictures(shown: Sequence[tuple["Axes", str]]) -> str:
     """Pictures with their captions, side by side where the screen is wide enough."""
     blocks = [
-        f"<figure>{svg(ax, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
+        f"<figure>{svg(ax, caption)}<figcaption>{_html(caption)}</figcaption></figure>"
         for ax, caption in shown
     ]
     return f'<div class="pictures">{"".join(blocks)}</div>'

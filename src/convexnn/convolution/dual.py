@@ -29,6 +29,7 @@ _NEWTON_STEPS = 50
 _ROUNDS = 200
 _GROWTH = 4.0
 _LARGEST = 1e8  # of σ/σ₀
+_WEAKER = (1.0, 1e-3, 1e-6)
 _STALLED = 12  # rounds without any progress
 
 
@@ -140,10 +141,16 @@ def _direction(conjugate: Conjugate, sigma: float, point: DualPoint) -> Array:
     q, g = point.q, point.gradient
     D = conjugate.inverse_curvature(q)
     Bt = point.trial.factor() * conjugate.sign
-    if not conjugate.is_boxed:
-        return solve_newton(Bt, D, sigma, -g)
     bound = ((q <= conjugate.lower) & (g > 0)) | ((q >= conjugate.upper) & (g < 0))
-    return solve_boxed_newton(Bt, D, sigma, g, conjugate.lower - q, conjugate.upper - q, ~bound)
+    for weaker in _WEAKER:  # rounding may leave a matrix with a huge σ indefinite
+        try:
+            if not conjugate.is_boxed:
+                return solve_newton(Bt, D, weaker * sigma, -g)
+            low, high = conjugate.lower - q, conjugate.upper - q
+            return solve_boxed_newton(Bt, D, weaker * sigma, g, low, high, ~bound)
+        except np.linalg.LinAlgError:
+            continue
+    return -D * g
 
 
 @dataclass

@@ -127,12 +127,12 @@ class CellPenalty:
         self.stack, self.blocks = stack, blocks
 
     @classmethod
-    def of_patterns(cls, stack: Stack, patterns: Patterns) -> "CellPenalty":
-        """Both signs of every pattern of the full stack: P positive blocks, then P negative ones."""
-        masks = np.ascontiguousarray(patterns.masks[stack.first].T)
-        P = len(masks)
+    def of_masks(cls, stack: Stack, masks: BoolArray) -> "CellPenalty":
+        """Both signs of every mask (R×P): P positive blocks, then P negative ones."""
+        rows = np.ascontiguousarray(masks.T)
+        P = len(rows)
         zero = np.zeros((2 * P, stack.X.shape[1]))
-        return cls(stack, make_blocks(np.concatenate([masks, masks]), np.repeat([1.0, -1.0], P), zero))
+        return cls(stack, make_blocks(np.concatenate([rows, rows]), np.repeat([1.0, -1.0], P), zero))
 
     def zero(self) -> Array:
         return np.zeros((len(self.blocks), self.stack.X.shape[1]))
@@ -195,14 +195,18 @@ def pooled_patterns(patches: Array, count: int, *, rng: np.random.Generator | in
     return Patterns.sample(np.reshape(patches, (K * n, h)), count, rng=rng)
 
 
-def check_patterns(stack: Stack, patterns: Patterns) -> None:
-    """Raise ValueError unless the patterns are those of the stack."""
+def reduced_masks(stack: Stack, patterns: Patterns) -> BoolArray:
+    """The masks (R×P) of patterns of the full stack, for the rows of `Stack.X`.
+
+    Raises ValueError unless the patterns are those of the stack.
+    """
     shape = (patterns.masks.shape[0], patterns.generators.shape[0])
     if shape != stack.full or not len(patterns):
         raise ValueError(
             f"The patterns must be of the {stack.full[0]}×{stack.full[1]} stack of patches, at least "
             f"one; they are {len(patterns)} patterns of a {shape[0]}×{shape[1]} matrix. See pooled_patterns."
         )
+    return patterns.masks[stack.first]
 
 
 def pooled_beta_max(

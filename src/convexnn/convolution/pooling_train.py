@@ -22,9 +22,9 @@ from convexnn.convolution.pooling import (
     Pooling,
     Stack,
     certify_pooled,
-    check_patterns,
     descend_pooled,
     make_stack,
+    reduced_masks,
 )
 from convexnn.convolution.result import ConvolutionResult
 from convexnn.losses import get_loss
@@ -40,6 +40,8 @@ _ROUNDS = 200
 _NEW = 300  # violators added a round
 _HOPS = 4
 _NEURONS, _STEPS = 60, 300  # of the descent that starts it
+_POLISH = 200  # steps of the descent that ends it
+_TINY = 1e-7  # share of the total mass below which a neuron goes
 _SHORT = 1000  # ascents of the certificate of a run that was cut short
 _START_NOISE = ((-1.0, 0.3), (1.0, 0.3), (1.0, 0.6), (-1.0, 0.6), (1.0, 1.0), (1.0, 1.4))
 
@@ -133,10 +135,8 @@ def train_pooled(
     task = _Task(checked.patches, checked.y, checked.beta, loss, pooling, tol, deadline, seed, stack)
     nu = -get_loss(loss).gradient(np.zeros_like(task.y), task.y)
     if patterns is not None:
-        check_patterns(stack, patterns)
         return _train_patterns(task, patterns, nu, max_time, progress, begin)
-    top = rho_estimate(stack.X, stack.spread(nu), seed=seed)
-    if top <= task.beta:
+    if _is_zero(task, nu):
         return _zero_result(task, begin)
     history: list[dict[str, Any]] = []
     state = _start(task)
@@ -145,6 +145,12 @@ def train_pooled(
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     return _result(task, state, history, status, begin)
+
+
+def _is_zero(task: _Task, nu: Array) -> bool:
+    """Whether β ≥ β_max: a few starts usually refute it."""
+    X, spread = task.stack.X, task.stack.spread(nu)
+    return all(rho_estimate(X, spread, starts, task.seed) <= task.beta for starts in (100, 2000))
 
 
 def _zero_result(
@@ -177,7 +183,8 @@ def _train_patterns(
     begin: float,
 ) -> ConvolutionResult[PooledCNN]:  # fmt: skip
     """The program over given patterns."""
-    penalty = CellPenalty.of_patterns(task.stack, patterns)
+    masks = reduced_masks(task.stack, patterns)
+    penalty = CellPenalty.of_masks(task.stack, masks)
     if penalty.rho(nu0) <= task.beta:
         return _zero_result(task, begin, penalty)
     solved = solve_dual(
@@ -189,7 +196,7 @@ def _train_patterns(
     value = get_loss(task.loss).value(penalty.fit(v), task.y)
     value += task.beta * float(np.linalg.norm(v, axis=1).sum())
     objective = network.objective(task.patches, task.y, task.beta, task.loss)
-    rho = CellPenalty.of_patterns(task.stack, patterns).rho(solved.nu)  # from a cold start
+    rho = CellPenalty.of_masks(task.stack, masks).rho(solved.nu)  # from a cold start
     kind: Kind = "patterns"
     certificate = make_certificate(
         objective, solved.nu, rho, task.y, task.beta, task.loss, kind, len(patterns), begin
@@ -365,9 +372,8 @@ def _allowed_rho(task: _Task, state: _State) -> float:
 def _result(
     task: _Task, state: _State, history: list[dict[str, Any]], status: Status, begin: float
 ) -> ConvolutionResult[PooledCNN]:
-    raw = _network(state.v, state.signs, task.pooling)
-    merged = Network(raw.filters, raw.outputs).merged(task.stack.X)
-    network = PooledCNN(merged.U, merged.alpha, task.pooling)
+    net = _polished(task, _network(state.v, state.signs, task.pooling))
+    network = PooledCNN(net.U, net.alpha, task.pooling)
     objective = network.objective(task.patches, task.y, task.beta, task.loss)
     if status is Status.CONVERGED and state.nu is not None:
         certificate = make_certificate(
@@ -377,7 +383,26 @@ def _result(
         certificate = certify_pooled(
             network, task.patches, task.y, task.beta, task.loss, nu=state.nu, starts=_SHORT, seed=task.seed
         )
-    return ConvolutionResult(network, objective, _program_value(task, merged), certificate, history, status)
+    return ConvolutionResult(network, objective, _program_value(task, net), certificate, history, status)
+
+
+def _polished(task: _Task, start: PooledCNN) -> Network:
+    """The network, merged; after a descent from there without its tiny neurons, if that is better."""
+    net = Network(start.filters, start.outputs).merged(task.stack.X)
+    if not net.n_neurons or perf_counter() > task.deadline:
+        return net
+    lower = descend_pooled(
+        task.patches, task.y, task.beta, loss=task.loss, pooling=task.pooling, steps=_POLISH,
+        start=PooledCNN(net.U, net.alpha, task.pooling),
+    )  # fmt: skip
+    new = Network(lower.filters, lower.outputs).balanced()
+    keep = new.alpha**2 > _TINY * np.sum(new.alpha**2)
+    new = Network(new.U[:, keep], new.alpha[keep]).merged(task.stack.X)
+    values = [
+        PooledCNN(x.U, x.alpha, task.pooling).objective(task.patches, task.y, task.beta, task.loss)
+        for x in (net, new)
+    ]
+    return new if values[1] <= values[0] else net
 
 
 def _program_value(task: _Task, net: Network) -> float:
@@ -385,7 +410,7 @@ def _program_value(task: _Task, net: Network) -> float:
     if not net.n_neurons:
         return get_loss(task.loss).value(np.zeros_like(task.y), task.y)
     cells, v, w = net.to_solution(task.stack.X)
-    penalty = CellPenalty.of_patterns(task.stack, cells)
+    penalty = CellPenalty.of_masks(task.stack, cells.masks)
     centre = np.concatenate([v.T, w.T])
     size = float(np.linalg.norm(centre, axis=1).sum())
     return get_loss(task.loss).value(penalty.fit(centre), task.y) + task.beta * size

@@ -39,7 +39,7 @@ class Box(NamedTuple):
     linear: Array  # (r,) sum of the rows a_i, −b_i that are positive all over the box
     P: Array  # (r, ·) mixed rows a_i, one a column
     N: Array  # (r, ·) mixed rows b_i
-    count: IntArray  # (2,) columns of P and N in use
+    used: IntArray  # (2,) columns of P and N in use
 
 
 class Scratch(NamedTuple):
@@ -173,7 +173,7 @@ def slacks(box, s):  # type: ignore[no-untyped-def]
     """t_σ = (1, σ)ᵀ(Tᵀw + Σδ_iN_i − linear) − c_σ; returns the smallest."""
     k = box.axes.shape[0]
     c, t, y, f = s.cube[0], s.cube[1], s.small[2], s.small[3]
-    row_sums(box.N, box.count[1], s.rows[0], y)
+    row_sums(box.N, box.used[1], s.rows[0], y)
     to_box(box, s.small[0], f)
     for j in range(k + 1):
         y[j] += f[j] - box.linear[j]
@@ -189,14 +189,20 @@ def slacks(box, s):  # type: ignore[no-untyped-def]
 def outward(box, w, least, mass, terms):  # type: ignore[no-untyped-def]
     """A proven bound from w and the computed smallest slack: see the module's note on rounding."""
     r = w.shape[0]
-    size, reach, longest = 0.0, 0.0, 0.0
+    size, reach, longest, square, along = 0.0, 0.0, 0.0, 0.0, 0.0
     for j in range(r):
+        centre = box.centre[j]
         size += abs(w[j])
-        reach += abs(box.centre[j])
-        longest += box.centre[j] * box.centre[j] + abs(box.centre[j]) * box.half[j]
+        reach += abs(centre)
+        along += w[j] * centre
+        square += centre * centre
+        longest += abs(centre) * box.half[j]
+    longest += square
     room = least - ERROR * terms * _UNIT * (mass + size)
-    # vᵀC lies between 1 and `longest`
-    shift = room / (longest * (1.0 + 1e-12)) if room > 0.0 else room * (1.0 + 1e-12)
+    if room > 0.0:  # vᵀC lies between 1 and `longest`; no further than the foot of w on C
+        shift = min(room / (longest * (1.0 + 1e-12)), max(0.0, along / square))
+    else:
+        shift = room * (1.0 + 1e-12)
     total = 0.0
     for j in range(r):
         x = w[j] - shift * box.centre[j]

@@ -1,10 +1,10 @@
 r"""ρ(ν) = max_{‖u‖≤1} νᵀ(Xu)_+ bounded from above, with proof, by branch and bound over boxes.
 
-`convexnn.pricing.reduction` writes the problem in r = rank X coordinates, `boxes` bounds it on the cone over a box,
-`tree` splits the boxes, largest bound first. A box is closed once its bound is at most
-τ = max(threshold, lower bound)(1 + rtol): ρ itself need not be known, only that nothing exceeds τ. The answer is
-the largest bound of an open, a closed or a set-aside box, carried back to X by the proven error of the
-reduction, so it is a bound at every moment. Cost grows with the rank: well under a second to rank 5, seconds at rank 7.
+`convexnn.pricing.reduction` writes the problem in r = rank X coordinates, `boxes` bounds it on the cone over
+a box, `tree` splits the boxes, largest bound first. A box is closed once its bound is at most
+τ = max(threshold, lower bound)(1 + rtol): ρ itself need not be known, only that nothing exceeds τ. The
+answer is the largest bound of an open, a closed or a set-aside box, carried back to X by the proven error of
+the reduction, so it is a bound at every moment.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ from convexnn.cones import THREADS, prepare_rows
 from convexnn.pricing.local import climb
 from convexnn.pricing.reduction import Reduced, check_vector, proven_value, reduce_problem
 from convexnn.pricing.sweep import sweep_reduced
-from convexnn.pricing.tree import COUNT, NODES, PRUNED, STUCK, VALUE, Tree, advance, grown, halved, make_tree
+from convexnn.pricing.tree import COUNT, NODES, STUCK, VALUE, Tree, advance, grown, halved, make_tree
 
 #: Highest rank taken: a box has 2^(rank − 1) vertices.
 MAX_RANK = 12
@@ -50,7 +50,7 @@ def rho_bound(
     max_time: float | None = None,
     max_nodes: int | None = None,
 ) -> RhoBound:
-    r"""lower ≤ max(0, max_{‖u‖≤1} νᵀ(Xu)_+) ≤ upper, with upper ≤ max(threshold, lower)(1 + rtol) if it finishes.
+    r"""lower ≤ max(0, max_{‖u‖≤1} νᵀ(Xu)_+) ≤ upper, and upper ≤ max(threshold, lower)(1 + rtol) at the end.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def rho_bounds(
     max_time: float | None = None,
     max_nodes: int | None = None,
 ) -> RhoBound:
-    r"""lower ≤ max(ρ(ν), ρ(−ν)) ≤ upper: both signs at once in several threads; `rho_bound` has the arguments.
+    r"""lower ≤ max(ρ(ν), ρ(−ν)) ≤ upper: both signs at once, in threads; `rho_bound` has the arguments.
 
     `direction` belongs to the sign with the larger lower bound.
     """
@@ -99,9 +99,7 @@ class _Side:
         self.lower, self.direction = 0.0, np.zeros(X.shape[1])
         rank = self.problem.rank
         if rank > MAX_RANK:
-            raise ValueError(
-                f"Branch and bound is for ranks up to {MAX_RANK}; X has rank {rank}: use an estimate or a relaxation."
-            )
+            raise ValueError(f"Branch and bound is for ranks up to {MAX_RANK}; X has rank {rank}.")
         self.swept = 0.0
         if rank <= 2:
             self.swept, found = sweep_reduced(self.problem)

@@ -80,8 +80,8 @@ def _value(box, s, m):  # type: ignore[no-untyped-def]
         total += lam[v] * c[v]
     for j in range(m.shape[0]):
         total += box.linear[j] * m[j]
-    times_rows(box.N, box.count[1], m, z)
-    for i in range(box.count[1]):
+    times_rows(box.N, box.used[1], m, z)
+    for i in range(box.used[1]):
         total -= max(z[i], 0.0)
     return total
 
@@ -105,7 +105,7 @@ def _start(box, s, x, tau):  # type: ignore[no-untyped-def]
     scale = goal / length
     for v in range(1 << k):
         lam[v] *= scale
-    mn = box.count[1]
+    mn = box.used[1]
     mu = _FIRST_GAP * goal * goal / ((1 << k) + 2 * mn)
     delta, alpha, gamma, z = s.rows[0], s.rows[1], s.rows[2], s.rows[3]
     for i in range(mn):
@@ -123,7 +123,7 @@ def _start(box, s, x, tau):  # type: ignore[no-untyped-def]
 @njit(cache=True, fastmath=FAST, nogil=True)
 def _dual(box, s, x):  # type: ignore[no-untyped-def]
     """(value of λ over ‖Vλ‖, Σ of the complementarity products); m = moments of λ, x its position."""
-    k, V, mn = box.axes.shape[0], 1 << box.axes.shape[0], box.count[1]
+    k, V, mn = box.axes.shape[0], 1 << box.axes.shape[0], box.used[1]
     t, lam, moments, m = s.cube[1], s.cube[2], s.cube[4], s.small[1]
     delta, alpha, gamma = s.rows[0], s.rows[1], s.rows[2]
     gap = 0.0
@@ -143,7 +143,7 @@ def _dual(box, s, x):  # type: ignore[no-untyped-def]
 @njit(cache=True, fastmath=FAST, nogil=True)
 def _system(box, s, mu):  # type: ignore[no-untyped-def]
     """K = TᵀT + ΣN_iN_iᵀ/D_i, f = Tᵀw − ΣN_ie_i/D_i, M = Σ(λ/t)(1,σ)(1,σ)ᵀ, p = Σ(μ/t)(1,σ)."""
-    k, r, mn = box.axes.shape[0], box.axes.shape[0] + 1, box.count[1]
+    k, r, mn = box.axes.shape[0], box.axes.shape[0] + 1, box.used[1]
     t, lam, weight, push = s.cube[1], s.cube[2], s.cube[4], s.cube[5]
     delta, alpha, gamma, z, inverse, e = s.rows[0], s.rows[1], s.rows[2], s.rows[3], s.rows[4], s.rows[5]
     y, f, p, K, M, N = s.small[2], s.small[3], s.small[5], s.mats[0], s.mats[1], box.N
@@ -220,7 +220,7 @@ def _solve(s):  # type: ignore[no-untyped-def]
 @njit(cache=True, fastmath=FAST, nogil=True)
 def _step(box, s, mu):  # type: ignore[no-untyped-def]
     """Move primal (w, δ) and dual (λ, α, γ) variables, each short of its boundary; the shorter length."""
-    V, mn = 1 << box.axes.shape[0], box.count[1]
+    V, mn = 1 << box.axes.shape[0], box.used[1]
     t, lam, dt, change = s.cube[1], s.cube[2], s.cube[3], s.cube[4]
     delta, alpha, gamma = s.rows[0], s.rows[1], s.rows[2]
     ddelta, dgamma, dalpha = s.rows[3], s.rows[4], s.rows[5]  # where z, 1/D and e are
@@ -261,7 +261,7 @@ def bound_box(box, s, x, tau, parent, mass, terms):  # type: ignore[no-untyped-d
     Σ|a_i|₁ + Σ|b_i|₁ rounded up, `terms` n + r.
     """
     k = box.axes.shape[0]
-    vertex_values(box.P, box.count[0], k, s.cube[0], s.cube[6], s.cube[7])
+    vertex_values(box.P, box.used[0], k, s.cube[0], s.cube[6], s.cube[7])
     for j in range(k):
         x[j] = max(-0.8, min(0.8, x[j]))
     _start(box, s, x, tau)
@@ -276,7 +276,7 @@ def bound_box(box, s, x, tau, parent, mass, terms):  # type: ignore[no-untyped-d
         value, gap = _dual(box, s, x)
         if not (value <= tau and least > 0.0 and bound - value > _CLOSE * bound):
             break
-        mu = sigma * gap / ((1 << k) + 2 * box.count[1])
+        mu = sigma * gap / ((1 << k) + 2 * box.used[1])
         _system(box, s, mu)
         _solve(s)
         length = _step(box, s, mu)

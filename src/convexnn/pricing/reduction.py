@@ -43,7 +43,7 @@ class Reduced(NamedTuple):
     @property
     def rank(self) -> int:
         """r."""
-        return self.basis.shape[1]
+        return int(self.basis.shape[1])
 
 
 def check_vector(X: Array, nu: Array) -> tuple[Array, Array]:

@@ -1,11 +1,12 @@
 r"""ρ(ν) = max_{‖u‖≤1} νᵀ(Xu)_+ for X of rank at most 2, by a sweep over the kinks on the circle.
 
-Between two neighbouring kinks h(u) = νᵀ(Xu)_+ is linear, h(u) = gᵀu. Its maximum over the arc is ‖g‖ if ĝ lies
-in the arc, else the larger of the two ends. n log n operations.
+Between two neighbouring kinks h(u) = νᵀ(Xu)_+ is linear, h(u) = gᵀu. Its maximum over the arc is ‖g‖ if ĝ
+lies in the arc, else the larger of the two ends. n log n operations.
 
 Rounding: angles are off by less than η = 64·2⁻⁵³; a row that is taken for active or not on the wrong side
 of its kink within that angle changes h by at most |ν_i|‖x_i‖η, a running sum g of 2n terms by 4n·2⁻⁵³·S with
-S = Σ|ν_i|‖x_i‖, and ‖g‖ is used wherever ĝ is within 4η of the arc. Adding (8n + 512)·2⁻⁵³·S covers all of these.
+S = Σ|ν_i|‖x_i‖, and ‖g‖ is used wherever ĝ is within 4η of the arc. Adding
+(8n + 512)·2⁻⁵³·S covers all of these.
 """
 
 import numpy as np

@@ -3,7 +3,7 @@ r"""Best-first branch and bound over boxes for h(u) = Σ(a_iᵀu)_+ − Σ(b_i�
 A record of the pool is one open box: [bound, centre (r), half-widths (r), position of its maximiser (k),
 axis to split]. `order` is a permutation of the slots: its first `count` entries are a heap, largest bound
 first, the others are free. Widths are powers of two and centres multiples of them, so that halving a box
-is exact and the boxes always cover the sphere; a box with a width of 2⁻⁴⁵ is set aside, open, and never split.
+is exact and the boxes always cover the sphere; a box of half-width 2⁻⁴⁵ is set aside, open, and not split.
 """
 
 from typing import NamedTuple
@@ -148,8 +148,8 @@ def _set_box(tree, centre, half):  # type: ignore[no-untyped-def]
         if half[j] > 0.0:
             box.axes[at] = j
             at += 1
-    box.count[0] = _mixed(tree.A, box, 1.0, box.P)
-    box.count[1] = _mixed(tree.B, box, -1.0, box.N)
+    box.used[0] = _mixed(tree.A, box, 1.0, box.P)
+    box.used[1] = _mixed(tree.B, box, -1.0, box.N)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -158,7 +158,7 @@ def _best_axis(box):  # type: ignore[no-untyped-def]
     best, largest = 0, 0.0
     for j in range(box.axes.shape[0]):
         total = 1e-300 * box.half[box.axes[j]]
-        for i in range(box.count[0]):
+        for i in range(box.used[0]):
             total += abs(box.P[j + 1, i])
         if total > largest:
             best, largest = j, total
@@ -177,7 +177,7 @@ def _note_value(tree, x, u):  # type: ignore[no-untyped-def]
         value += box.linear[j + 1] * x[j]
     for kind in range(2):
         rows = box.P if kind == 0 else box.N
-        for i in range(box.count[kind]):
+        for i in range(box.used[kind]):
             z = rows[0, i]
             for j in range(k):
                 z += rows[j + 1, i] * x[j]
