@@ -89,7 +89,6 @@ def test_a_hinge_optimum_with_rows_on_the_margin_has_no_gap_given_the_dual_point
     assert certificate.relative_gap <= 1e-7
 
 
-@pytest.mark.xfail(strict=True, reason="several ν fit the neurons; the one chosen violates ρ ≤ β elsewhere")
 def test_a_hinge_optimum_with_rows_on_the_margin_has_no_gap_by_itself() -> None:
     X, y, solution = five_point_optimum("hinge")
     assert certify(Network.from_solution(solution), X, y, 0.1, "hinge").relative_gap <= 1e-4
@@ -338,7 +337,6 @@ def test_patterns_of_other_data_are_refused() -> None:
         certify(Network.zero(2), np.eye(2), np.ones(2), 1.0, patterns=Patterns.sample(np.eye(3), 5))
 
 
-@pytest.mark.xfail(strict=True, reason="certify does not check that nu is finite")
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_dual_point_that_is_not_finite_does_not_become_a_certificate(bad: float) -> None:
     with pytest.raises(ValueError, match="nu"):

@@ -154,11 +154,23 @@ def test_warm_start_is_never_lost():
     assert len(again.history) <= len(good.history)
 
 
+def test_zero_network_is_a_valid_start():
+    result = train(X_SMALL, Y_REAL, 0.2, tol=1e-5, warm_start=Network.zero(4))
+    assert result.certificate.relative_gap <= 1e-5
+
+
+def test_a_start_worse_than_zero_is_not_kept():
+    bad = Network(100 * np.ones((4, 3)), 100 * np.ones(3))
+    result = train(X_SMALL, Y_REAL, 0.2, tol=1e-5, warm_start=bad, max_time=1e-6)
+    assert result.certificate.primal <= 0.5 * np.sum(Y_REAL**2)
+
+
 def test_width_limit_is_kept_and_its_cost_shown():
     free = train(X_SMALL, Y_REAL, 0.02, tol=1e-4)
     narrow = train(X_SMALL, Y_REAL, 0.02, tol=1e-4, max_neurons=2)
     assert free.network.n_neurons > 2
     assert narrow.network.n_neurons <= 2
+    assert narrow.status is Status.WIDTH_LIMIT
     assert narrow.certificate.primal > free.certificate.primal
     assert narrow.certificate.lower_bound <= free.certificate.primal
 

@@ -10,14 +10,14 @@ from time import perf_counter
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import lsq_linear
+from scipy.optimize import linprog
 
-from convexnn._types import Array
+from convexnn._types import Array, BoolArray
 from convexnn.cones import Rows, prepare_rows
 from convexnn.losses import check_problem, get_loss
 from convexnn.network import Network
 from convexnn.patterns import Patterns
-from convexnn.pricing.search import Search, search
+from convexnn.pricing.search import Search, distinct, search
 from convexnn.program import ConvexProgram
 
 Kind = Literal["exact", "bounded", "estimated", "patterns"]
@@ -26,6 +26,7 @@ Kind = Literal["exact", "bounded", "estimated", "patterns"]
 _ON_MARGIN = 1e-6
 #: Starts that choose between candidate dual points, before the verification.
 _TRIAL = 500
+_CUTTING_ROUNDS = 30
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,8 @@ def certify(
         nu = np.asarray(nu, dtype=np.float64)
         if nu.shape != y.shape:
             raise ValueError(f"nu must have the shape of y, {y.shape}; its shape is {nu.shape}.")
+        if not np.isfinite(nu).all():
+            raise ValueError("nu must be finite.")
         candidates.append(nu)
     if patterns is not None:
         program = ConvexProgram(X, y, patterns, beta, loss)
@@ -195,25 +198,49 @@ def _bound(nu: Array, y: Array, beta: float, loss: str, rho: float) -> tuple[flo
 
 
 def dual_candidate(network: Network, X: Array, y: Array, beta: float, loss: str) -> Array:
-    """ν = −∇L(f). For the hinge, q = yν on rows with yf = 1 is chosen in [0, 1] to fit the neurons.
-
-    At an optimum νᵀ(Xu_j)_+ = β sign(α_j)‖u_j‖ for every neuron: a bounded least-squares problem for the
-    free entries of q.
-    """
+    """ν = −∇L(f); for the hinge, the subgradient that `_hinge_dual` finds on rows with yf = 1."""
     f = network.predict(X)
     nu = -get_loss(loss).gradient(f, y)
-    if loss != "hinge" or y.ndim != 1 or not network.n_neurons:
+    if loss != "hinge":
         return nu
     free = np.abs(1.0 - y * f) <= _ON_MARGIN * max(1.0, float(np.abs(f).max()))
+    if y.ndim == 1:
+        return _hinge_dual(X, y, nu, free, beta)
+    outputs = zip(y.T, nu.T, free.T, strict=True)
+    return np.stack([_hinge_dual(X, *output, beta) for output in outputs], axis=1)
+
+
+def _hinge_dual(X: Array, y: Array, nu: Array, free: BoolArray, beta: float) -> Array:
+    """Maximise Σ q over q_i ∈ [0, 1] on the free rows, subject to ±νᵀ(Xu)_+ ≤ β: cutting planes over u.
+
+    Each linear program holds the directions found so far; the local maxima of its ν above β join them. A
+    slack τ on every cut keeps the program feasible at the price Σq/β that scaling ν by β/ρ would cost.
+    """
     if not free.any():
         return nu
-    net = network.balanced()
-    units = net.U / np.linalg.norm(net.U, axis=0)
-    columns = np.maximum(X @ units, 0.0) * (np.sign(net.alpha) * y[:, None])
-    q = np.where(free, 0.0, y * nu)
-    wanted = beta - columns.T @ q
-    q[free] = lsq_linear(columns[free].T, wanted, bounds=(0.0, 1.0)).x
-    return y * q
+    rows, rng = prepare_rows(X), np.random.default_rng(0)
+    size = int(free.sum())
+    best = np.where(free, 0.0, nu)
+    best_bound, fixed = -np.inf, best
+    price = (float(np.abs(fixed).sum()) + size) / beta
+    objective = np.append(-np.ones(size), price)
+    cuts, limits = np.zeros((0, size + 1)), np.zeros(0)
+    for _ in range(_CUTTING_ROUNDS):
+        q = linprog(objective, A_ub=cuts, b_ub=limits, bounds=[(0.0, 1.0)] * size + [(0.0, None)]).x
+        nu = fixed.copy()
+        nu[free] = y[free] * np.clip(q[:size], 0.0, 1.0)
+        found = search(X, rows, nu, starts=_TRIAL, rng=rng, stop_above=beta * (1.0 + 1e-8))
+        bound = _bound(nu, y, beta, "hinge", found.rho)[0]
+        if bound > best_bound:
+            best, best_bound = nu, bound
+        if not len(found.found.signs):
+            break
+        new = distinct(found.found, 100, 1.0 - 1e-9)
+        activations = np.maximum(X @ new.maxima.directions.T, 0.0) * new.signs
+        slack = -np.ones((len(new.signs), 1))
+        cuts = np.concatenate([cuts, np.hstack([(activations[free] * y[free, None]).T, slack])])
+        limits = np.concatenate([limits, beta - activations.T @ fixed])
+    return best
 
 
 def _search_outputs(

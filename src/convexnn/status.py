@@ -10,6 +10,7 @@ class Status(Enum):
     ZERO = "beta is at or above beta_max, so the zero network is a global optimum."
     TIME_LIMIT = "The time limit was reached: this is the best point so far."
     ITERATION_LIMIT = "The iteration limit was reached: this is the best point so far."
+    WIDTH_LIMIT = "The width limit cut neurons that the optimum needs: the certificate shows the cost."
     INTERRUPTED = "The run was interrupted: this is the best point so far."
     STALLED = "No further progress was possible in floating point: this is the best point so far."
     FAILED = "The solver reported a failure: the point may be far from optimal."

@@ -29,6 +29,8 @@ _NEWTON_STEPS = 50
 _ROUNDS = 200
 _GROWTH = 4.0
 _LARGEST = 1e8  # of σ/σ₀
+_SHRINK = 10.0
+_POOR = 0.1  # share of the gap by which an inner problem may be off
 _WEAKER = (1.0, 1e-3, 1e-6)
 _STALLED = 12  # rounds without any progress
 
@@ -163,6 +165,7 @@ class DualState:
     sigma_start: float
     primal: float
     best: Array  # the centre of `primal`
+    ceiling: float = np.inf  # of σ
     bound: float = 0.0
     nu: Array | None = None  # unscaled dual point of `bound`
 
@@ -174,8 +177,12 @@ class DualState:
 
 def outer_step(
     penalty: Penalty, state: DualState, y: Array, beta: float, loss: str, tol: float, deadline: float
-) -> DualPoint:
-    """One proximal step: the centre moves to U; `primal` and `best` are kept up to date."""
+) -> Array:
+    """One proximal step: the centre moves to U and σ grows; returns the new q.
+
+    If rounding kept the inner problem from being solved, the centre and q stay and σ falls. `primal` and
+    `best` are kept up to date in both cases.
+    """
     conjugate = make_conjugate(loss, y, state.q, 0.3 * state.sigma / state.sigma_start)
 
     def evaluate(nu: Array) -> Trial:
@@ -192,11 +199,17 @@ def outer_step(
         )
 
     point = minimise_dual(conjugate, evaluate, state.sigma, state.q, should_stop)
-    state.q, state.centre = point.q, point.trial.centre
     primal = get_loss(loss).value(point.trial.fit, y) + beta * point.trial.size
     if primal < state.primal:
         state.primal, state.best = primal, point.trial.centre
-    return point
+    error = _error(conjugate, point)
+    gap = max(state.gap, tol) * state.primal
+    if should_stop(error, point) or 0.5 * error <= _POOR * min(gap, 0.3 * state.primal):
+        state.q, state.centre = point.q, point.trial.centre
+        state.sigma = max(state.sigma, min(_GROWTH * state.sigma, state.ceiling))
+    else:
+        state.sigma /= _SHRINK
+    return point.q
 
 
 def lower_bound(nu: Array, y: Array, beta: float, loss: str, rho: float) -> float:
@@ -251,13 +264,14 @@ def solve_dual(
     start = get_loss(loss).value(zero, y)
     sigma = first_sigma(min(parts, len(y)), start, beta)
     state = DualState(penalty.zero(), starting_point(loss, y, zero), sigma, sigma, start, penalty.zero())
+    state.ceiling = _LARGEST * sigma
     history: list[dict[str, Any]] = []
     status, idle = Status.ITERATION_LIMIT, 0
     try:
         for iteration in range(_ROUNDS):
             before = (state.primal, state.bound)
-            outer_step(penalty, state, y, beta, loss, tol, deadline)
-            nu = make_conjugate(loss, y).sign * state.q
+            q = outer_step(penalty, state, y, beta, loss, tol, deadline)
+            nu = make_conjugate(loss, y).sign * q
             bound = lower_bound(nu, y, beta, loss, penalty.rho(nu))
             if bound > state.bound or state.nu is None:
                 state.bound, state.nu = bound, nu
@@ -272,7 +286,6 @@ def solve_dual(
                     Status.CONVERGED if reached else Status.STALLED if idle >= _STALLED else Status.TIME_LIMIT
                 )
                 break
-            state.sigma = max(state.sigma, min(_GROWTH * state.sigma, _LARGEST * state.sigma_start))
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     best_nu = zero if state.nu is None else state.nu

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from convexnn._types import Array, Progress
-from convexnn.certificate import Kind, default_starts, make_certificate
+from convexnn.certificate import default_starts, make_certificate
 from convexnn.convolution.dual import DualState, first_sigma, lower_bound, outer_step, solve_dual
 from convexnn.convolution.patches import check_limits, check_patches
 from convexnn.convolution.pooling import (
@@ -197,9 +197,8 @@ def _train_patterns(
     value += task.beta * float(np.linalg.norm(v, axis=1).sum())
     objective = network.objective(task.patches, task.y, task.beta, task.loss)
     rho = CellPenalty.of_masks(task.stack, masks).rho(solved.nu)  # from a cold start
-    kind: Kind = "patterns"
     certificate = make_certificate(
-        objective, solved.nu, rho, task.y, task.beta, task.loss, kind, len(patterns), begin
+        objective, solved.nu, rho, task.y, task.beta, task.loss, "patterns", len(patterns), begin
     )
     return ConvolutionResult(network, objective, value, certificate, solved.history, solved.status)
 
@@ -265,27 +264,27 @@ def _run(
         cells = merge(state.cells)
         violators = distinct(found.take(found.maxima.values > _limit(task)), _NEW)
         state.cells = drop_idle(absorb(task.stack.X, cells, violators)[0])
-        reach = min(1e3 * state.sigma_start, 0.1 * state.sigma_start / max(state.gap, 1e-12))
-        state.sigma = max(state.sigma, min(4.0 * state.sigma, reach))
     return Status.ITERATION_LIMIT
 
 
 def _master_step(task: _Task, state: _State) -> Array:
     """One proximal step on the dual over the present cells; returns ν."""
     blocks = state.cells.blocks
+    reach = min(1e3 * state.sigma_start, 0.1 * state.sigma_start / max(state.gap, 1e-12))
     master = DualState(
-        blocks.v.copy(), state.q, state.sigma, state.sigma_start, state.primal, np.zeros((0, 0)), state.bound
-    )
+        blocks.v.copy(), state.q, state.sigma, state.sigma_start, state.primal, blocks.v.copy(), reach,
+        state.bound,
+    )  # fmt: skip
     penalty = CellPenalty(task.stack, blocks)
-    outer_step(penalty, master, task.y, task.beta, task.loss, task.tol, task.deadline)
-    state.q = master.q
+    q = outer_step(penalty, master, task.y, task.beta, task.loss, task.tol, task.deadline)
+    state.q, state.sigma = master.q, master.sigma
     blocks.v[:] = master.centre
-    active = blocks.v.any(axis=1)
     state.cells.idle += 1
-    state.cells.idle[active] = 0
+    state.cells.idle[state.cells.active] = 0
     if master.primal < state.primal:
-        state.primal, state.v, state.signs = master.primal, blocks.v[active].copy(), blocks.signs[active]
-    return np.asarray(make_conjugate(task.loss, task.y).sign * state.q)
+        active = master.best.any(axis=1)
+        state.primal, state.v, state.signs = master.primal, master.best[active], blocks.signs[active]
+    return np.asarray(make_conjugate(task.loss, task.y).sign * q)
 
 
 def _limit(task: _Task) -> float:

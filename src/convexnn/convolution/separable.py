@@ -16,8 +16,8 @@ from convexnn.certificate import Certificate, certify
 from convexnn.convolution.patches import check_patches
 from convexnn.convolution.result import ConvolutionResult
 from convexnn.network import Network
-from convexnn.patterns import Patterns
 from convexnn.pricing import beta_max
+from convexnn.program import ConvexProgram
 from convexnn.training import train
 
 
@@ -121,10 +121,7 @@ def _stacked(patches: Array, y: Array, beta: float, loss: str) -> tuple[Array, A
 
 def _program_value(net: Network, X: Array, y: Array, beta: float, loss: str) -> float:
     """The value of program (2) at the blocks of the network, with its masks in place of (·)_+."""
-    from convexnn.program import ConvexProgram
-
     if not net.n_neurons:
         return net.objective(X, y, beta, loss)
     cells, v, w = net.to_solution(X)
-    assert isinstance(cells, Patterns)
     return ConvexProgram(X, y, cells, beta, loss).primal(v, w)

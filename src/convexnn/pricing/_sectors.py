@@ -48,9 +48,9 @@ class Multipliers(NamedTuple):
     """
 
     log_ell: Array  # (S, n) log ℓ
-    tilt: Array  # (S, n, K) b
+    tilt: Array  # (S, K, n) b
     theta: Array  # (S, n)
-    gate: Array  # (S, n, K) g
+    gate: Array  # (S, K, n) g
     ball: Array  # (S, K, r) ω/scale
     pair: Array  # (S, K, K) π/scale
 
@@ -77,30 +77,28 @@ def make_multipliers(sectors: Sectors) -> Multipliers:
     n, r = sectors.X.shape
     S, K = sectors.cuts.shape[:2]
     log_ell = np.tile(0.5 * np.log(r) - np.log(sectors.norms), (S, 1))
-    zero = np.zeros((S, n, K))
-    return Multipliers(
-        log_ell, zero, np.zeros((S, n)), zero.copy(), np.zeros((S, K, r)), np.zeros((S, K, K))
-    )
+    zero = np.zeros((S, K, n))
+    return Multipliers(log_ell, zero, np.zeros((S, n)), zero.copy(), np.zeros((S, K, r)), np.zeros((S, K, K)))
 
 
 class _Gate(NamedTuple):
     delta: Array  # (S, n)
-    gamma: Array  # (S, n, K)
+    gamma: Array  # (S, K, n)
     total: Array  # (S, n) T
     above: Array  # (S, n) ‖g₊‖
     below: Array  # (S, n) ‖g₋‖
 
 
 def _gate(m: Multipliers) -> _Gate:
-    above = _length(np.maximum(m.gate, 0.0))
-    below = _length(np.minimum(m.gate, 0.0))
+    above = _length(np.maximum(m.gate, 0.0), 1)
+    below = _length(np.minimum(m.gate, 0.0), 1)
     total = 1.0 + above + below
-    return _Gate((expit(m.theta) + below) / total, m.gate / total[..., None], total, above, below)
+    return _Gate((expit(m.theta) + below) / total, m.gate / total[:, None], total, above, below)
 
 
-def _length(a: Array) -> Array:
-    """Euclidean length along the last axis."""
-    return np.sqrt(np.einsum("...k,...k->...", a, a))
+def _length(a: Array, axis: int = -1) -> Array:
+    """Euclidean length along an axis."""
+    return np.asarray(np.sqrt((a * a).sum(axis=axis)))
 
 
 def quadratic_forms(sectors: Sectors, nu: Array, m: Multipliers, scale: float) -> Forms:
@@ -118,15 +116,14 @@ def quadratic_forms(sectors: Sectors, nu: Array, m: Multipliers, scale: float) -
     linear = (0.5 * positive - negative * gate.delta) @ X
     if K:
         size = np.abs(m.tilt)
-        coefficient = 0.5 * positive[..., None] * m.tilt - negative[..., None] * gate.gamma
-        cross = np.swapaxes(coefficient, 1, 2).reshape(S * K, -1) @ X
-        cross = cross.reshape(S, K, r) - scale * m.ball
+        coefficient = 0.5 * positive[:, None] * m.tilt - negative[:, None] * gate.gamma
+        cross = (coefficient.reshape(S * K, -1) @ X).reshape(S, K, r) - scale * m.ball
         upper = np.triu(m.pair, 1)
-        inner = np.swapaxes(size * share[..., None], 1, 2) @ size + scale * (upper + np.swapaxes(upper, 1, 2))
+        inner = (size * share[:, None]) @ np.swapaxes(size, 1, 2) + scale * (upper + np.swapaxes(upper, 1, 2))
         cross += 0.5 * inner @ A
         whole = np.swapaxes(A, 1, 2) @ cross
         matrix += whole + np.swapaxes(whole, 1, 2)
-        along = np.einsum("si,sik->sk", share, size) + scale * _length(m.ball)
+        along = np.einsum("si,ski->sk", share, size) + scale * _length(m.ball)
         linear += np.einsum("sk,skj->sj", along, A)
     return Forms(share.sum(axis=1), linear, matrix)
 
@@ -179,18 +176,18 @@ def gradients(
     z, zz = moments.mean @ X.T, np.empty((S, n))
     for k in range(S):
         zz[k] = np.einsum("ij,ij->i", X @ moments.second[k], X)
-    zv = np.swapaxes((moved.reshape(S * K, -1) @ X.T).reshape(S, K, n), 1, 2)
+    zv = moved @ X.T
     size = np.abs(m.tilt)
     v = np.einsum("skj,sj->sk", A, moments.mean)
     vv = moved @ np.swapaxes(A, 1, 2)
-    lifted = size @ vv + v[:, None, :]  # E[(1 + |b|ᵀv) v]
-    square = 1.0 + np.einsum("sik,sik->si", size, lifted + v[:, None, :])
+    lifted = vv @ size + v[..., None]  # E[(1 + |b|ᵀv) v]
+    square = 1.0 + (size * (lifted + v[..., None])).sum(axis=1)
     half, curved = 0.5 * inverse * square, 0.5 * zz / inverse
-    over = z + np.einsum("sik,sik->si", m.tilt, zv) + half + curved
-    under = 2.0 * (gate.delta * z + np.einsum("sik,sik->si", gate.gamma, zv))
+    over = z + (m.tilt * zv).sum(axis=1) + half + curved
+    under = 2.0 * (gate.delta * z + (gate.gamma * zv).sum(axis=1))
     d_nu = (np.where(signed > 0, over, under) * (weights * sign)[:, None]).sum(axis=0)
-    d_tilt = positive[..., None] * (zv + np.sign(m.tilt) * lifted * inverse[..., None])
-    theta, d_gate = _gate_gradient(m, gate, -2.0 * negative * z, -2.0 * negative[..., None] * zv)
+    d_tilt = positive[:, None] * (zv + np.sign(m.tilt) * lifted * inverse[:, None])
+    theta, d_gate = _gate_gradient(m, gate, -2.0 * negative * z, -2.0 * negative[:, None] * zv)
     lengths = np.maximum(_length(m.ball), _TINY)[..., None]
     weight = 2.0 * scale * weights[:, None, None]
     d_ball = weight * (v[..., None] * m.ball / lengths - moved)
@@ -201,11 +198,11 @@ def gradients(
 def _gate_gradient(m: Multipliers, gate: _Gate, d_delta: Array, d_gamma: Array) -> tuple[Array, Array]:
     """Chain rule from (δ, γ) to (theta, g)."""
     p = expit(m.theta)
-    d_total = -(d_delta * gate.delta + np.einsum("sik,sik->si", d_gamma, gate.gamma)) / gate.total
-    rise = np.maximum(m.gate, 0.0) * (d_total / np.maximum(gate.above, _TINY))[..., None]
+    d_total = -(d_delta * gate.delta + (d_gamma * gate.gamma).sum(axis=1)) / gate.total
+    rise = np.maximum(m.gate, 0.0) * (d_total / np.maximum(gate.above, _TINY))[:, None]
     fall = np.minimum(m.gate, 0.0)
-    fall = fall * ((d_total + d_delta / gate.total) / np.maximum(gate.below, _TINY))[..., None]
-    return d_delta * p * (1.0 - p) / gate.total, d_gamma / gate.total[..., None] + rise + fall
+    fall = fall * ((d_total + d_delta / gate.total) / np.maximum(gate.below, _TINY))[:, None]
+    return d_delta * p * (1.0 - p) / gate.total, d_gamma / gate.total[:, None] + rise + fall
 
 
 def certified_maximum(sectors: Sectors, nu: Array, m: Multipliers, scale: float) -> Array:
@@ -237,9 +234,9 @@ def _magnitude(sectors: Sectors, nu: Array, m: Multipliers, scale: float) -> Arr
     """Sum of the lengths of all terms of the forms (S,): an upper bound of what roundings are relative to."""
     gate = _gate(m)
     size, x = np.abs(nu), sectors.norms
-    ell, tilt = np.exp(m.log_ell), _length(m.tilt)
+    ell, tilt = np.exp(m.log_ell), _length(m.tilt, 1)
     over = (1.0 + tilt) * x + (1.0 + tilt) ** 2 / (2.0 * ell) + 0.5 * ell * x**2
-    under = 2.0 * (gate.delta + _length(gate.gamma)) * x
+    under = 2.0 * (gate.delta + _length(gate.gamma, 1)) * x
     other = _length(m.ball).sum(axis=1) + np.abs(m.pair).sum(axis=(1, 2))
     signed = sectors.nu_signs[:, None] * nu
     return (np.where(signed > 0, over, under) * size).sum(axis=1) + 4.0 * scale * other

@@ -1,15 +1,8 @@
-r"""Rigorous upper bounds of ρ(ν) = max_{‖u‖≤1} νᵀ(Xu)_+ at any rank, and dual points made for them.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import product
+r"""x"""
 from time import perf_counter
 from typing import NamedTuple
-
 import numpy as np
 from scipy.special import expit, logit
-
 from convexnn._types import Array
 from convexnn.losses import check_problem, get_loss
 from convexnn.pricing._sectors import (
@@ -21,32 +14,25 @@ from convexnn.pricing._sectors import (
     maximise,
     quadratic_forms,
 )
-
-#: Learning rates of the multipliers, in the order of their fields.
 _RATES = Multipliers(0.05, 0.05, 0.1, 0.05, 0.005, 0.005)
-_NU_RATE = 0.01
+_NU_RATE = 0.005
 _DECAY = (0.9, 0.99)
-_FIRST = 0.2
 _CHECK = 50
-_SMOOTH = 0.003
+_SMOOTH = 0.01
 _SOFT = 0.01
-_CUTS = 2
-
+EVENTS = 10
+LAST = 0.6
+POW = 1.5
 
 class Reduced(NamedTuple):
-    """X = σ X̂ Vᵀ + R with rows that are zero left out."""
-
-    X: Array  # (n', r) X̂, of spectral norm one
-    rows: Array  # (n',) indices of the rows kept
-    scale: float  # σ
-    rest: float  # bound on the Frobenius norm of R/σ
-
+    X: Array
+    rows: Array
+    scale: float
+    rest: float
 
 def reduce_rows(X):
     rows = np.flatnonzero(X.any(axis=1))
     kept = X[rows]
-    if not rows.size:
-        return Reduced(np.zeros((0, 1)), rows, 1.0, 0.0)
     scale = np.abs(kept).max()
     kept = kept / scale
     _, values, basis = np.linalg.svd(kept, full_matrices=False)
@@ -56,14 +42,30 @@ def reduce_rows(X):
     rest = np.linalg.norm(kept - reduced @ V.T) 
     return Reduced(reduced / values[0], rows, scale * values[0], 1.01 * rest / values[0] + 1e-300)
 
+def split(sectors, m, moments, chosen):
+    S, K, r = sectors.cuts.shape
+    used = np.array([np.count_nonzero(sectors.cuts[s].any(1)) for s in range(S)])
+    grow = int(max(used[chosen]) + 1 > K)
+    cuts = np.concatenate([sectors.cuts, np.zeros((S, grow, r))], 1)
+    parents = np.concatenate([np.arange(S), chosen])
+    cuts = cuts[parents]
+    for j, s in enumerate(chosen):
+        A = cuts[s][: used[s]]
+        P = np.eye(r) - A.T @ A
+        a = np.linalg.eigh(P @ moments.second[s] @ P)[1][:, -1]
+        a = P @ a; a /= np.linalg.norm(a)
+        cuts[s, used[s]] = a
+        cuts[S + j, used[s]] = -a
+    return Sectors(sectors.X, sectors.nu_signs[parents], cuts), parents, grow
 
-@dataclass
-class Goal:
-    nu_of: Callable
-    chain: Callable  # (x, nu, rho, d_rho/d_nu) -> (value to minimise, gradient in x, d value/d rho)
+def pad(p, K, parents, grow, kax):
+    p = p[parents]
+    for ax in kax:
+        w = [(0, 0)] * p.ndim; w[ax] = (0, grow); p = np.pad(p, w)
+    return p
+KAX = ((), (1,), (), (1,), (1,), (1, 2))
 
-
-def spectral_dual(X, y, beta, loss, nu0, *, primal=None, steps=3000, max_time=None, tol=None, seed=0, verbose=False, cuts=_CUTS, first=_FIRST):
+def spectral_dual(X, y, beta, loss, nu0, *, primal=None, steps=3000, max_time=None, tol=None, verbose=False, S_max=24, first=0.1):
     begin = perf_counter()
     X, y, beta = check_problem(X, y, beta, loss)
     red = reduce_rows(X)
@@ -88,14 +90,13 @@ def spectral_dual(X, y, beta, loss, nu0, *, primal=None, steps=3000, max_time=No
             q = np.clip(q, 1e-15, 1 - 1e-15); return yk * np.log((1 - q) / q)
         if loss == "hinge": return yk
         return yk * (1 - q)
-    x_rate = 0.1 if loss == "logistic" else _NU_RATE
-    K = 0
-    sectors = Sectors(red.X, np.array([1.0, -1.0]), np.zeros((2, 0)))
+    x_rate = (10 if loss == "logistic" else 1) * _NU_RATE
+    sectors = Sectors(red.X, np.array([1.0, -1.0]), np.zeros((2, 0, r)))
     m = make_multipliers(sectors)
     best = (-np.inf, None, None)
     params = [x, *m]
     M1 = [np.zeros_like(p) for p in params]; M2 = [np.zeros_like(p) for p in params]
-    it0 = 0; count = 0; f = 0.0
+    count = 0; f = 0.0; wavg = np.ones(2) / 2; ev = 0
     def check(params):
         nonlocal best
         nu = nu_of(params[0]); 
@@ -110,28 +111,28 @@ def spectral_dual(X, y, beta, loss, nu0, *, primal=None, steps=3000, max_time=No
         if max_time is not None: f = max(f, (perf_counter() - begin) / max_time)
         if step % _CHECK == 0 or f >= 1:
             D, rho = check(params)
-            if verbose and step%200==0: print(step, D * uu, (primal - best[0] * uu) / primal, rho, '%.1f' % (perf_counter() - begin))
+            if verbose and step%200==0: print(step, len(wavg), sectors.cuts.shape[1], D * uu, (primal - best[0] * uu) / primal, rho, '%.1f' % (perf_counter() - begin)); print(np.round(np.sort(wavg)[::-1],3))
             if tol is not None and primal is not None and primal - best[0] * uu <= tol * primal: break
         if f >= 1: break
         nu = nu_of(params[0]); m = Multipliers(*params[1:])
         mom = maximise(quadratic_forms(sectors, nu, m, b), b * (_SMOOTH * (1 - f) ** 2 + 1e-6))
         v = mom.values / 2; soft = _SOFT * b * (1 - f) + 1e-5 * b
         top = v.max(); w = np.exp((v - top) / soft); rho = top + soft * np.log(w.sum()); w /= w.sum()
-        if verbose and step % 200 == 0 and K: print(np.round(np.sort(w)[::-1],3), np.round(np.sort(v)[::-1]/v.max(),3))
-        if K == 0 and f >= first and cuts:
-            U = (mom.second * w[:, None, None]).sum(0)
-            _, V = np.linalg.eigh(U); V = V[:, ::-1]
-            K = min(cuts, r)
-            corners = np.array(list(product((1.0, -1.0), repeat=K)))
-            sectors = Sectors(sectors.X @ V, np.repeat([1.0, -1.0], len(corners)), np.tile(corners, (2, 1)))
-            red = red._replace(rest=red.rest + 1e-14 * n)
-            new = make_multipliers(sectors)
-            new = new._replace(log_ell=np.repeat(m.log_ell, len(corners), 0), theta=np.repeat(m.theta, len(corners), 0))
-            def rep(M): 
-                q = [np.zeros_like(p) for p in new]; q[0] = np.repeat(M[1], len(corners), 0); q[2] = np.repeat(M[3], len(corners), 0); return [M[0]] + q
-            M1, M2 = rep(M1), rep(M2)
-            params = [params[0], *new]
-            continue
+        wavg = 0.98 * wavg + 0.02 * w
+        if ev < EVENTS and S_max > 2 and f >= first + (LAST - first) * ev / EVENTS:
+            ev += 1
+            K = sectors.cuts.shape[1]
+            used = sectors.cuts.any(2).sum(1)
+            target = int(np.ceil(2 + (S_max - 2) * ev / EVENTS))
+            k = min(len(w), max(0, target - len(w)))
+            chosen = np.argsort(-wavg, kind="stable")[:k]
+            chosen = chosen[(used[chosen] < r) & (wavg[chosen] > 1e-3)]
+            if len(chosen):
+                sectors, parents, grow = split(sectors, m, mom, chosen)
+                for L in (params, M1, M2):
+                    for j in range(6): L[1 + j] = pad(L[1 + j], K, parents, grow, KAX[j])
+                wavg = wavg[parents]; wavg[chosen] /= 2; wavg[len(w):] /= 2
+                continue
         t = min(1.0, b / rho) if rho > 0 else 1.0
         g = slope(t * nu)
         dm, dnu = gradients(sectors, nu, m, b, mom, w / 2)
@@ -142,7 +143,7 @@ def spectral_dual(X, y, beta, loss, nu0, *, primal=None, steps=3000, max_time=No
         else:
             dnu = -t * g; dm = [0 * a for a in dm]
         grads = [dchain(params[0], dnu), *dm]
-        lr = (1 - f) ** 1.5
+        lr = (1 - f) ** POW
         count += 1
         c1, c2 = 1 - _DECAY[0] ** count, 1 - _DECAY[1] ** count
         for p, a, s1, s2, rate in zip(params, grads, M1, M2, [x_rate, *_RATES]):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convexnn._types import Array, Progress
-from convexnn.certificate import Certificate, certify, default_starts, make_certificate
+from convexnn.certificate import Certificate, certify, make_certificate
 from convexnn.descent import descend
 from convexnn.losses import check_problem, get_loss
 from convexnn.network import Network
@@ -22,8 +22,8 @@ __all__ = ["TrainResult", "train"]
 
 _START_STEPS = 1500
 _START_RATE = 0.05
-#: Ascents of the certificate of a run that was cut short.
-_SHORT = 1000
+#: Seconds that the certificate of a run cut short may take, and the share of `max_time` if that is more.
+_LAST_SECONDS, _LAST_SHARE = 2.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ def train(
     tol : float
         Relative gap (primal − bound)/primal at which to stop, after verification.
     max_time : float, optional
-        Seconds; then the best network so far is returned with its certificate.
+        Seconds; then the best network so far is returned. Its certificate may take two seconds more, or a
+        tenth of this if that is longer.
     max_neurons : int, optional
         Limit on the width. If the optimum needs more, the largest neurons are kept and polished by
         descent; the certificate tells what that costs.
@@ -108,7 +109,7 @@ def train(
             "iteration": len(history),
             "primal": state.best.primal,
             "bound": state.best.bound,
-            "neurons": int(np.count_nonzero(state.best.v.any(axis=1))),
+            "neurons": state.best.network(X).n_neurons,
         }
         history.append(row)
         if progress is not None:
@@ -125,7 +126,7 @@ def train(
         status = run(task, state, record)
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
-    return _result(task, state, history, status, max_neurons, begin)
+    return _result(task, state, history, status, max_neurons, max_time, begin)
 
 
 def _check_options(
@@ -165,6 +166,10 @@ def _descend(task: Task, top: float, seed: int) -> Network:
     return Network(scaled.U * factor, scaled.alpha * factor)
 
 
+def _last_seconds(max_time: float | None) -> float:
+    return _LAST_SECONDS if max_time is None else max(_LAST_SECONDS, _LAST_SHARE * max_time)
+
+
 def _zero_result(task: Task, history: list[dict[str, Any]], begin: float) -> TrainResult:
     """The zero network, which is optimal at β ≥ β_max."""
     network = Network.zero(task.X.shape[1])
@@ -180,25 +185,26 @@ def _zero_result(task: Task, history: list[dict[str, Any]], begin: float) -> Tra
 
 def _result(
     task: Task, state: State | None, history: list[dict[str, Any]], status: Status, max_neurons: int | None,
-    begin: float,
+    max_time: float | None, begin: float,
 ) -> TrainResult:  # fmt: skip
     if state is None:
         network = Network.zero(task.X.shape[1])
-        certificate = certify(network, task.X, task.y, task.beta, task.loss, starts=_SHORT, seed=task.seed)
+        certificate = certify(network, task.X, task.y, task.beta, task.loss, _LAST_SECONDS, seed=task.seed)
         return TrainResult(network, certificate, history, status)
     best = state.best
     network = best.network(task.X)
     if max_neurons is not None and network.n_neurons > max_neurons:
         network = _narrowed(task, network, max_neurons)
+        status = Status.WIDTH_LIMIT if status is Status.CONVERGED else status
     primal = network.objective(task.X, task.y, task.beta, task.loss)
-    if status is Status.CONVERGED:
+    if best.starts and best.gap <= task.tol:
         certificate = make_certificate(
             primal, best.nu, best.rho, task.y, task.beta, task.loss, "estimated", best.starts, begin
         )
     else:
         certificate = certify(
-            network, task.X, task.y, task.beta, task.loss, nu=best.nu if best.nu.any() else None,
-            starts=min(_SHORT, default_starts(network.n_neurons)), seed=task.seed,
+            network, task.X, task.y, task.beta, task.loss, _last_seconds(max_time),
+            nu=best.nu if best.nu.any() else None, seed=task.seed,
         )  # fmt: skip
     return TrainResult(network, certificate, history, status)
 

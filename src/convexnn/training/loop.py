@@ -24,9 +24,14 @@ from convexnn.status import Status
 from convexnn.training.cells import Cells, absorb, cells_of_neurons, drop_idle, merge, relabel
 
 _NEW = 400  # violators added a round
-_POOL = 2000  # local maxima remembered
 _ROUNDS = 300
-_START_NOISE = ((-1.0, 0.3), (1.0, 0.3), (1.0, 0.6), (-1.0, 0.6), (1.0, 1.0), (1.0, 1.4))
+_HOP_BELOW = 3e-2  # gap from which on rounds hop around new violators
+_HOPS = 10
+_HOP_FROM = 60
+_LATE_BELOW = 1e-2
+#: Starts: (+1 near a neuron or −1 near its mirror, width of the noise, how many for each neuron).
+_EARLY_NOISE = ((-1, 0.3, 0.5), (1, 0.3, 0.5), (1, 0.6, 0.5), (-1, 0.6, 0.5), (1, 1.0, 0.5), (1, 1.4, 0.5))
+_LATE_NOISE = ((-1, 0.3, 1.0), (1, 0.6, 1.0), (-1, 0.6, 1.0), (1, 1.0, 2.0), (1, 1.4, 2.0))
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,6 @@ class State:
     sigma: float
     sigma_start: float
     best: Best
-    pool: Found | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -96,17 +100,22 @@ def make_task(
 
 
 def start_state(task: Task, network: Network) -> State:
-    """Cells, masses and dual point of a network."""
+    """Cells, masses and dual point of a network, or of the zero network if that has a lower objective."""
     net = network.balanced()
     v = (net.U * np.abs(net.alpha)).T
     size = np.linalg.norm(v, axis=1)
     keep = size > 1e-6 * size.sum()
+    at_zero = task.function.value(np.zeros_like(task.y), task.y)
+    if network.objective(task.X, task.y, task.beta, task.loss) >= at_zero:
+        keep[:] = False
     v, signs = np.ascontiguousarray(v[keep]), np.sign(net.alpha)[keep]
     cells = cells_of_neurons(task.X, v, signs)
     fit = blocks_fit(task.X, cells.blocks.masks, signs, v)
-    primal = task.function.value(fit, task.y) + task.beta * float(np.linalg.norm(v, axis=1).sum())
-    sigma = 30.0 * float(np.linalg.norm(v, axis=1).mean()) / task.beta
+    total = float(np.linalg.norm(v, axis=1).sum())
+    primal = task.function.value(fit, task.y) + task.beta * total
+    mean = total / len(v) if len(v) else 0.01 * at_zero / task.beta
     best = Best(primal, v.copy(), signs.copy(), 0.0, np.zeros(len(task.y)), 0.0)
+    sigma = 30.0 * mean / task.beta
     return State(merge(cells), starting_point(task.loss, task.y, fit), sigma, sigma, best)
 
 
@@ -127,7 +136,6 @@ def run(task: Task, state: State, record: Callable[[State], None]) -> Status:
         record(state)
         if perf_counter() > task.deadline:
             return Status.TIME_LIMIT
-        state.pool = _refresh_pool(task, state.pool, found)
         _grow(task, state, found)
     return Status.ITERATION_LIMIT
 
@@ -162,51 +170,57 @@ def _master_step(task: Task, state: State) -> Array:
 
 
 def _price(task: Task, state: State, nu: Array, rng: np.random.Generator) -> Found:
-    """Local maxima of ±νᵀ(Xu)_+ from the neurons, their mirrors and noise, the pool, and hops."""
+    """Local maxima of ±νᵀ(Xu)_+ from the neurons, their mirrors and noise, then hops around new violators.
+
+    Violators cluster: a start near one is twenty times as likely to find another as any other start.
+    """
     starts, signs = _starts(task, state, rng)
     found = climb_signed(task.rows, nu, starts, signs, cut=task.beta)
-    if state.best.gap < 3e-2:
-        last = found
-        for _ in range(5):
-            violators = last.take(last.maxima.values > _limit(task))
-            if not len(violators.signs):
-                break
-            around, around_signs = hops(violators, rng)
-            last = climb_signed(task.rows, nu, around, around_signs, cut=task.beta)
-            before = distinct(found.take(found.maxima.values > _limit(task)), _NEW)
-            found = concatenate([found, last])
-            after = distinct(found.take(found.maxima.values > _limit(task)), _NEW)
-            if len(after.signs) - len(before.signs) < 0.04 * len(around):
-                break
+    if state.best.gap >= _HOP_BELOW:
+        return found
+    seen, seen_signs = _unit_neurons(state)
+    last = found
+    for _ in range(_HOPS):
+        violators = distinct(last.take(last.maxima.values > _limit(task)), _NEW)
+        cosine = violators.maxima.directions @ seen.T
+        cosine[violators.signs[:, None] != seen_signs] = -1.0
+        new = np.flatnonzero(cosine.max(axis=1, initial=-1.0) < 0.98)[:_HOP_FROM]
+        if not len(new):
+            break
+        violators = violators.take(new)
+        seen = np.concatenate([seen, violators.maxima.directions])
+        seen_signs = np.concatenate([seen_signs, violators.signs])
+        around, around_signs = hops(violators, rng)
+        last = climb_signed(task.rows, nu, around, around_signs, cut=task.beta)
+        found = concatenate([found, last])
     return found
 
 
+def _unit_neurons(state: State) -> tuple[Array, Array]:
+    """Directions and signs of the blocks with mass."""
+    b, active = state.cells.blocks, state.cells.active
+    v = b.v[active]
+    return v / np.linalg.norm(v, axis=1, keepdims=True), b.signs[active]
+
+
 def _starts(task: Task, state: State, rng: np.random.Generator) -> tuple[Array, Array]:
-    b = state.cells.blocks
-    active = state.cells.active
+    """The neurons, their mirrors, both with noise, and Gaussians; more of them once the gap is small."""
+    units, own = _unit_neurons(state)
     d = task.X.shape[1]
 
     def noise(count: int) -> Array:
         return np.asarray(rng.standard_normal((count, d)) / np.sqrt(d))
 
-    starts, signs = [noise(50)], [np.repeat([1.0, -1.0], 25)]
-    if len(active):
-        units = b.v[active] / np.linalg.norm(b.v[active], axis=1, keepdims=True)
-        own = b.signs[active]
+    is_late = state.best.gap < _LATE_BELOW
+    gaussians = 100 if is_late else 50
+    starts, signs = [noise(gaussians)], [np.repeat([1.0, -1.0], gaussians // 2)]
+    if len(units):
         starts += [units, -units]
         signs += [own, own]
-        for mirror, width in _START_NOISE:
-            pick = rng.integers(len(active), size=max(len(active), 100) // 2)
+        for mirror, width, share in _LATE_NOISE if is_late else _EARLY_NOISE:
+            pick = rng.integers(len(units), size=int(share * max(len(units), 100)))
             starts.append(mirror * units[pick] + width * noise(len(pick)))
             signs.append(own[pick])
-    if state.pool is not None and state.best.gap < 1e-2 and len(state.pool.signs):
-        for count, mirror, width in ((300, 1.0, 0.6), (150, 1.0, 1.0), (300, -1.0, 0.1)):
-            pick = rng.integers(len(state.pool.signs), size=count)
-            starts.append(mirror * state.pool.maxima.directions[pick] + width * noise(count))
-            signs.append(state.pool.signs[pick])
-        pick = rng.integers(len(task.X), size=100)
-        starts.append(task.rows.unit[pick] * rng.choice([-1.0, 1.0], size=(100, 1)))
-        signs.append(rng.choice([-1.0, 1.0], size=100))
     return np.concatenate(starts), np.concatenate(signs)
 
 
@@ -266,12 +280,6 @@ def _verify(task: Task, state: State, rng: np.random.Generator) -> Found | None:
         best.starts += outcome.starts
         return None
     return outcome.found
-
-
-def _refresh_pool(task: Task, pool: Found | None, found: Found) -> Found:
-    recent = found.take(found.maxima.values >= 0.98 * task.beta)
-    joined = recent if pool is None else concatenate([recent, pool])
-    return joined.take(np.arange(min(_POOL, len(joined.signs))))
 
 
 def _grow(task: Task, state: State, found: Found) -> None:
