@@ -199,9 +199,11 @@ def outer_step(
         )
 
     point = minimise_dual(conjugate, evaluate, state.sigma, state.q, should_stop)
-    primal = get_loss(loss).value(point.trial.fit, y) + beta * point.trial.size
+    trial = point.trial
+    t = hinge_scale(y * trial.fit, beta * trial.size) if loss == "hinge" else 1.0
+    primal = get_loss(loss).value(t * trial.fit, y) + t * beta * trial.size
     if primal < state.primal:
-        state.primal, state.best = primal, point.trial.centre
+        state.primal, state.best = primal, t * trial.centre
     error = _error(conjugate, point)
     gap = max(state.gap, tol) * state.primal
     if should_stop(error, point) or 0.5 * error <= _POOR * min(gap, 0.3 * state.primal):
@@ -210,6 +212,20 @@ def outer_step(
     else:
         state.sigma /= _SHRINK
     return point.q
+
+
+def hinge_scale(margin: Array, penalty: float) -> float:
+    """The t ≥ 0 that minimises Σ (1 − t m_i)₊ + t · penalty.
+
+    Margins a little below 1 cost a lot where the whole objective is small: this takes them to 1 exactly.
+    """
+    positive = np.sort(margin[margin > 0])[::-1]  # kinks 1/m in ascending order
+    if not len(positive):
+        return 0.0
+    slope = penalty - float(margin[margin < 0].sum()) - float(positive.sum()) + np.cumsum(positive)
+    if slope[0] - positive[0] >= 0:
+        return 0.0
+    return 1.0 / float(positive[int(np.argmax(slope >= 0))])
 
 
 def lower_bound(nu: Array, y: Array, beta: float, loss: str, rho: float) -> float:
