@@ -1,8 +1,9 @@
 """Global training beside Adam, and our solver beside Clarabel, on breast cancer.
 
-``python benchmarks/foundations.py training`` (or ``solvers``) prints one Markdown table. Scaling: standardised
-columns, a column of ones, X/√31; labels ±1, squared loss. Each contestant runs in this one process, in turn,
-three times after a warm-up; medians are shown. Objectives are recomputed from the returned weights.
+``python benchmarks/foundations.py training`` (or ``solvers``) prints one Markdown table. Scaling:
+standardised columns, a column of ones, X/√31; labels ±1, squared loss. Each contestant runs in this
+one process, in turn, three times after a warm-up; medians are shown. Objectives are recomputed from the
+returned weights.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Every table of RESULTS.md: ``python benchmarks/run.py [NAME …] [--again]``.
 
 Each table is one command of its own; its output is kept in ``benchmarks/results/NAME.md`` with the machine
-and the versions, so that a run can go on where it stopped (``--again`` measures anew). RESULTS.md is then written
-from those files alone.
+and the versions, so that a run can go on where it stopped (``--again`` measures anew). RESULTS.md is then
+written from those files alone.
 """
 
 import argparse

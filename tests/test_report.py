@@ -253,6 +253,7 @@ def test_a_small_demo_writes_every_file(tmp_path: Path, monkeypatch: pytest.Monk
     for name, value in (("STARTS", 2), ("STEPS", 40), ("RECORDS", 8), ("PATTERNS", 2), ("NEURONS", 8)):
         monkeypatch.setattr(demo, name, value)
     monkeypatch.setattr(demo, "BETAS", (30.0, 20.0))
+    monkeypatch.setattr(demo, "TOLS", {30.0: 1e-3, 20.0: 1e-3})
     out = tmp_path / "demo"
     result = CliRunner().invoke(app, ["demo", "--out", str(out)])
     assert result.exit_code == 0, result.output

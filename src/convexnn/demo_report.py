@@ -192,10 +192,11 @@ def page_of(record: Record, groups: Sequence[Sequence[tuple["Axes", str]]]) -> s
 
 
 def _method_sentences(record: Record) -> list[str]:
+    stops = " and ".join(f"{tol:g} at β = {beta}" for beta, tol in record["tol"].items())
     lines = [
         f"The split, the samples and all starts come from the seed {record['seed']}; the columns are "
         "standardised by the training rows and divided by the root of their number.",
-        f"The convex training stops at a relative gap of {record['tol']:g} and finds the number of neurons. "
+        f"The convex training stops at a relative gap of {stops} and finds the number of neurons. "
         f"SGD and Adam have {record['neurons']} neurons and take {record['steps']:,} steps.",
     ]
     for name, batch in record["batch_sizes"].items():
