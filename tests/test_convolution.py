@@ -1,5 +1,6 @@
 """Convolutional networks: patches, the four programs, their certificates, filters, CVXPY and descent."""
 
+import doctest
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from scipy.optimize import minimize
 from sklearn.datasets import load_digits
 
-from convexnn import Network, Patterns, Status, descent
+from convexnn import Network, Patterns, Status, convolution, descent
 from convexnn.convolution import (
     CircularCNN,
     LinearCNN,
@@ -35,6 +36,7 @@ from convexnn.convolution import (
     train_separable,
 )
 from convexnn.convolution.circular import _Spectrum
+from convexnn.convolution.dual import hinge_scale
 from convexnn.convolution.linear import _Nuclear
 from convexnn.convolution.patches import check_patches
 from convexnn.convolution.pooling import CellPenalty, make_stack, pooled_gradient
@@ -344,6 +346,42 @@ def test_a_time_limit_returns_the_best_point_with_its_certificate() -> None:
     assert result.status is Status.TIME_LIMIT
     assert result.certificate.gap > 0
     assert result.objective <= get_loss("squared").value(0 * y, y)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_no_descent_goes_below_the_bound_of_an_awkward_problem(seed) -> None:
+    """Integer data with ties, huge or tiny scales, repeated and opposite samples; all four losses."""
+    rng = np.random.default_rng(seed)
+    loss, kind = list(LOSSES)[seed % 4], seed % 3
+    K, n, h = (int(k) for k in rng.integers(1, (6, 20, 6)))
+    patches, y = random_patches(seed, K, n, h, loss)
+    if kind == 0:
+        patches = rng.integers(-2, 3, patches.shape).astype(float)
+        patches[0, 0, 0] = 1.0
+    elif kind == 1:
+        patches *= 10.0 ** rng.choice([-6, 6])
+    else:
+        patches = np.concatenate([patches, patches, -patches], axis=1)
+        y = np.concatenate([y, -y, y])
+    beta = 10 ** rng.uniform(-3, 0) * linear_beta_max(patches, y, loss)
+    result = train_linear(patches, y, beta, loss=loss)
+    assert result.status in (Status.CONVERGED, Status.ZERO)
+    assert result.objective == pytest.approx(result.program_value, rel=1e-9)
+    assert -1e-12 * result.objective <= result.certificate.gap <= 1e-6 * result.objective
+    end = descend_linear(patches, y, beta, loss, min(h, K), seed)
+    assert end.objective(patches, y, beta, loss) >= result.certificate.lower_bound * (1 - 1e-12)
+
+
+def test_hinge_scale_is_the_minimum_along_the_ray() -> None:
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        margin, penalty = rng.standard_normal(rng.integers(1, 9)), float(rng.uniform(0.01, 3))
+
+        def value(t: float, margin: np.ndarray = margin, penalty: float = penalty) -> float:
+            return float(np.maximum(1 - t * margin, 0).sum()) + t * penalty
+
+        kinks = [0.0, *(1 / margin[margin > 0])]
+        assert value(hinge_scale(margin, penalty)) == pytest.approx(min(map(value, kinks)), rel=1e-12)
 
 
 # ---- circular: ℓ1 of the spectrum ---------------------------------------------------------------------
@@ -682,6 +720,12 @@ def test_patterns_of_another_matrix_are_refused() -> None:
 
 
 # ---- documentation ------------------------------------------------------------------------------------
+
+
+def test_the_example_of_the_module_is_true() -> None:
+    results = doctest.testmod(convolution)
+    assert results.attempted >= 5
+    assert results.failed == 0
 
 
 def test_the_page_on_convolutions_runs() -> None:

@@ -15,7 +15,7 @@ case                            convex program                                  
 >>> target = signals[:, :8].sum(axis=1) - signals[:, 2:].sum(axis=1)
 >>> result = train_linear(extract_patches(signals, 3), target, beta=1.0)
 >>> result.filters.shape, result.certificate.kind, result.certificate.relative_gap < 1e-6
-((3, 1), 'exact', True)
+((3, 2), 'exact', True)
 
 Source: Ergen & Pilanci, ICLR 2021, "Implicit convex regularizers of CNN architectures".
 """

@@ -183,6 +183,24 @@ class CellPenalty:
         return np.concatenate(parts) if parts else np.zeros((0, len(nu)))
 
 
+def network_of_blocks(v: Array, signs: Array, pooling: Pooling) -> PooledCNN:
+    """(v/√‖v‖, s√‖v‖) of every block with mass; v is (B, h)."""
+    norm = np.linalg.norm(v, axis=1)
+    keep = norm > 0
+    root = np.sqrt(norm[keep])
+    return PooledCNN((v[keep] / root[:, None]).T, signs[keep] * root, pooling)
+
+
+def program_value(stack: Stack, y: Array, beta: float, loss: str, net: Network) -> float:
+    """The value of the program at the blocks of a network, with their masks in place of (·)_+."""
+    if not net.n_neurons:
+        return get_loss(loss).value(np.zeros_like(y), y)
+    cells, v, w = net.to_solution(stack.X)
+    centre = np.concatenate([v.T, w.T])
+    fit = CellPenalty.of_masks(stack, cells.masks).fit(centre)
+    return get_loss(loss).value(fit, y) + beta * float(np.linalg.norm(centre, axis=1).sum())
+
+
 def pooled_patterns(patches: Array, count: int, *, rng: np.random.Generator | int | None = 0) -> Patterns:
     """The distinct patterns of the stacked patches among `count` Gaussian directions.
 
@@ -217,6 +235,12 @@ def pooled_beta_max(
     stack = make_stack(checked, pooling)
     nu = -get_loss(loss).gradient(np.zeros_like(checked.y), checked.y)
     return rho_estimate(stack.X, stack.spread(nu), seed=seed)
+
+
+def is_zero(stack: Stack, nu: Array, beta: float, seed: int) -> bool:
+    """Whether β ≥ β_max = max ρ(±ν₀): a few starts usually refute it."""
+    spread = stack.spread(nu)
+    return all(rho_estimate(stack.X, spread, starts, seed) <= beta for starts in (100, 2000))
 
 
 def certify_pooled(

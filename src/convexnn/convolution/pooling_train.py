@@ -23,14 +23,16 @@ from convexnn.convolution.pooling import (
     Stack,
     certify_pooled,
     descend_pooled,
+    is_zero,
     make_stack,
+    network_of_blocks,
+    program_value,
     reduced_masks,
 )
 from convexnn.convolution.result import ConvolutionResult
 from convexnn.losses import get_loss
 from convexnn.network import Network
 from convexnn.patterns import Patterns
-from convexnn.pricing import rho_estimate
 from convexnn.pricing.search import Found, climb_signed, concatenate, distinct, hops, search
 from convexnn.solvers.conjugates import make_conjugate, starting_point
 from convexnn.status import Status
@@ -136,7 +138,7 @@ def train_pooled(
     nu = -get_loss(loss).gradient(np.zeros_like(task.y), task.y)
     if patterns is not None:
         return _train_patterns(task, patterns, nu, max_time, progress, begin)
-    if _is_zero(task, nu):
+    if is_zero(stack, nu, task.beta, seed):
         return _zero_result(task, begin)
     history: list[dict[str, Any]] = []
     state = _start(task)
@@ -145,12 +147,6 @@ def train_pooled(
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     return _result(task, state, history, status, begin)
-
-
-def _is_zero(task: _Task, nu: Array) -> bool:
-    """Whether β ≥ β_max: a few starts usually refute it."""
-    X, spread = task.stack.X, task.stack.spread(nu)
-    return all(rho_estimate(X, spread, starts, task.seed) <= task.beta for starts in (100, 2000))
 
 
 def _zero_result(
@@ -192,7 +188,7 @@ def _train_patterns(
         progress=progress,
     )  # fmt: skip
     v, signs = solved.centre, penalty.blocks.signs
-    network = _network(v, signs, task.pooling)
+    network = network_of_blocks(v, signs, task.pooling)
     value = get_loss(task.loss).value(penalty.fit(v), task.y)
     value += task.beta * float(np.linalg.norm(v, axis=1).sum())
     objective = network.objective(task.patches, task.y, task.beta, task.loss)
@@ -201,14 +197,6 @@ def _train_patterns(
         objective, solved.nu, rho, task.y, task.beta, task.loss, "patterns", len(patterns), begin
     )
     return ConvolutionResult(network, objective, value, certificate, solved.history, solved.status)
-
-
-def _network(v: Array, signs: Array, pooling: Pooling) -> PooledCNN:
-    """(v/√‖v‖, s√‖v‖) of every block with mass."""
-    norm = np.linalg.norm(v, axis=1)
-    keep = norm > 0
-    root = np.sqrt(norm[keep])
-    return PooledCNN((v[keep] / root[:, None]).T, signs[keep] * root, pooling)
 
 
 def _start(task: _Task) -> _State:
@@ -371,7 +359,7 @@ def _allowed_rho(task: _Task, state: _State) -> float:
 def _result(
     task: _Task, state: _State, history: list[dict[str, Any]], status: Status, begin: float
 ) -> ConvolutionResult[PooledCNN]:
-    net = _polished(task, _network(state.v, state.signs, task.pooling))
+    net = _polished(task, network_of_blocks(state.v, state.signs, task.pooling))
     network = PooledCNN(net.U, net.alpha, task.pooling)
     objective = network.objective(task.patches, task.y, task.beta, task.loss)
     if status is Status.CONVERGED and state.nu is not None:
@@ -382,7 +370,14 @@ def _result(
         certificate = certify_pooled(
             network, task.patches, task.y, task.beta, task.loss, nu=state.nu, starts=_SHORT, seed=task.seed
         )
-    return ConvolutionResult(network, objective, _program_value(task, net), certificate, history, status)
+    return ConvolutionResult(
+        network,
+        objective,
+        program_value(task.stack, task.y, task.beta, task.loss, net),
+        certificate,
+        history,
+        status,
+    )
 
 
 def _polished(task: _Task, start: PooledCNN) -> Network:
@@ -402,14 +397,3 @@ def _polished(task: _Task, start: PooledCNN) -> Network:
         for x in (net, new)
     ]
     return new if values[1] <= values[0] else net
-
-
-def _program_value(task: _Task, net: Network) -> float:
-    """The value of the program at the blocks of the network, with their masks in place of (·)_+."""
-    if not net.n_neurons:
-        return get_loss(task.loss).value(np.zeros_like(task.y), task.y)
-    cells, v, w = net.to_solution(task.stack.X)
-    penalty = CellPenalty.of_masks(task.stack, cells.masks)
-    centre = np.concatenate([v.T, w.T])
-    size = float(np.linalg.norm(centre, axis=1).sum())
-    return get_loss(task.loss).value(penalty.fit(centre), task.y) + task.beta * size

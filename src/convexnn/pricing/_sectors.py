@@ -17,14 +17,15 @@ K = 0 is the inequality ρ² ≤ (Σy) λ_max(Σ a_ia_iᵀ/y_i) with y_i = ν_i/
 relaxation of ρ, in which the moments U ⪰ ūūᵀ, tr U = 1 replace (uuᵀ, u). Every further sector tightens it.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
-from convexnn._types import Array
+from convexnn._types import Array, IntArray
 
-_TINY = 1e-150
+_TINY = 1e-100
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -38,11 +39,11 @@ class Sectors(NamedTuple):
     @property
     def norms(self) -> Array:
         """Lengths of the rows (n,)."""
-        return np.linalg.norm(self.X, axis=1)
+        return np.asarray(np.linalg.norm(self.X, axis=1))
 
 
 class Multipliers(NamedTuple):
-    """Free parameters, one set for each sector; `pair` must be ≥ 0 above the diagonal and is not read elsewhere.
+    """Free parameters, one set for each sector; `pair` must be ≥ 0 above the diagonal, the rest is not read.
 
     δ = (σ(theta) + ‖g₋‖)/T and γ = g/T with T = 1 + ‖g₊‖ + ‖g₋‖.
     """
@@ -76,9 +77,42 @@ def make_multipliers(sectors: Sectors) -> Multipliers:
     """ℓ_i = √r/‖x_i‖ (rows must not be zero), δ = ½, everything else 0."""
     n, r = sectors.X.shape
     S, K = sectors.cuts.shape[:2]
-    log_ell = np.tile(0.5 * np.log(r) - np.log(sectors.norms), (S, 1))
+    log_ell = np.tile(0.5 * np.log(r) - np.log(np.maximum(sectors.norms, 1e-30)), (S, 1))
     zero = np.zeros((S, K, n))
     return Multipliers(log_ell, zero, np.zeros((S, n)), zero.copy(), np.zeros((S, K, r)), np.zeros((S, K, K)))
+
+
+def split_sectors(
+    sectors: Sectors, moments: Moments, chosen: IntArray
+) -> tuple[Sectors, Callable[[Multipliers], Multipliers]]:
+    """Cut each sector in `chosen` (fewer than r cuts so far) across the top eigenvector of its U.
+
+    The second halves come last. Also returns how to carry multipliers over: both halves keep their parent's.
+    """
+    S, K, r = sectors.cuts.shape
+    used = sectors.cuts.any(axis=2).sum(axis=1)
+    more = int(used[chosen].max() + 1 > K)
+    parents = np.concatenate([np.arange(S), chosen])
+    cuts = np.pad(sectors.cuts, ((0, 0), (0, more), (0, 0)))[parents]
+    for j, k in enumerate(chosen):
+        A = cuts[k, : used[k]]
+        outside = np.eye(r) - A.T @ A
+        a = outside @ np.linalg.eigh(outside @ moments.second[k] @ outside)[1][:, -1]
+        a = outside @ (a / np.linalg.norm(a))
+        cuts[k, used[k]] = a / np.linalg.norm(a)
+        cuts[S + j, used[k]] = -cuts[k, used[k]]
+
+    def carry(m: Multipliers) -> Multipliers:
+        new = [part[parents] for part in m]
+        pads = ((), (1,), (), (1,), (1,), (1, 2))
+        return Multipliers(
+            *(
+                np.pad(part, [(0, more if axis in axes else 0) for axis in range(part.ndim)])
+                for part, axes in zip(new, pads, strict=True)
+            )
+        )
+
+    return Sectors(sectors.X, sectors.nu_signs[parents], cuts), carry
 
 
 class _Gate(NamedTuple):
@@ -140,7 +174,8 @@ def maximise(forms: Forms, mu: float) -> Moments:
     depth = values[:, -1:] - values  # distances below the largest eigenvalue
     size = np.sqrt(c2.sum(axis=1))
     # x = τ − λ_max; 1 − Σ c²/(x + depth)² − μ Σ 1/(x + depth) is concave and rises: Newton from the left
-    x = np.maximum(np.maximum(np.abs(c[:, -1]), mu), 1e-14 * (size + depth[:, 0]) + _TINY)
+    floor = 1e-14 * (size + np.abs(values).max(axis=1)) + _TINY
+    x = np.maximum(np.maximum(np.abs(c[:, -1]), mu), floor)
     for _ in range(60):
         inverse = 1.0 / (x[:, None] + depth)
         excess = np.einsum("sj,sj,sj->s", c2, inverse, inverse) + mu * inverse.sum(axis=1) - 1.0
@@ -165,7 +200,7 @@ def gradients(
 ) -> tuple[Multipliers, Array]:
     """Gradient of Σ_s weights_s value_s in the multipliers, and in ν (n,)."""
     X, sign, A = sectors
-    S, K, _r = A.shape
+    S = len(A)
     n = len(X)
     gate = _gate(m)
     signed = sign[:, None] * nu
@@ -227,7 +262,7 @@ def certified_maximum(sectors: Sectors, nu: Array, m: Multipliers, scale: float)
         (n + 10 * r) * _magnitude(sectors, nu, m, scale)
         + 10 * r * (np.linalg.norm(whole, axis=(1, 2)) + np.abs(tau) + np.abs(tau_1))
     )
-    return tau_1 + tau + 2.0 * (np.maximum(-lowest, 0.0) + rounding)
+    return np.asarray(tau_1 + tau + 2.0 * (np.maximum(-lowest, 0.0) + rounding))
 
 
 def _magnitude(sectors: Sectors, nu: Array, m: Multipliers, scale: float) -> Array:
@@ -239,4 +274,4 @@ def _magnitude(sectors: Sectors, nu: Array, m: Multipliers, scale: float) -> Arr
     under = 2.0 * (gate.delta + _length(gate.gamma, 1)) * x
     other = _length(m.ball).sum(axis=1) + np.abs(m.pair).sum(axis=(1, 2))
     signed = sectors.nu_signs[:, None] * nu
-    return (np.where(signed > 0, over, under) * size).sum(axis=1) + 4.0 * scale * other
+    return np.asarray((np.where(signed > 0, over, under) * size).sum(axis=1) + 4.0 * scale * other)

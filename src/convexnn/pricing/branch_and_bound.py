@@ -62,7 +62,7 @@ def rho_bound(
         β: a bound below it is as good as any, which saves work where ρ < β.
     rtol : float
         At least 1e-8; the work grows like log(1/rtol).
-        If ρ is below 1e-5 of Σ|ν_i|‖x_i‖ or so, this is rtol/100 of that sum.
+        Where ρ is below a hundredth of rtol of Σ|ν_i|‖x_i‖, that much of the sum is the tolerance.
     max_time, max_nodes : float and int, optional
         Seconds, and boxes to bound; then the best proven bound so far is returned with finished=False.
 
@@ -124,7 +124,7 @@ class _Side:
 
     def tau(self, wanted: float, lower: float, rtol: float) -> float:
         """The value in reduced coordinates at which a box is closed; `wanted` is the bound asked for."""
-        floor = 1e-2 * rtol * float(np.linalg.norm(self.problem.A, axis=1).sum())
+        floor = 1e-2 * rtol * self.problem.mass
         least = lower / self.problem.scale * (1.0 + 0.25 * rtol)
         return max(self.problem.lower(wanted), least, floor)
 

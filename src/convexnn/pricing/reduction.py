@@ -30,6 +30,7 @@ class Reduced(NamedTuple):
     stretch: float
     slack: float
     scale: float
+    mass: float  # Σ|ν_i|‖x_i‖/scale
 
     def upper(self, bound: float) -> float:
         """The bound on ρ(ν) that follows from one on the reduced problem."""
@@ -76,7 +77,7 @@ def reduce_problem(X: Array, nu: Array) -> Reduced:
     n, d = X.shape
     if not n or not (nu > 0).any():  # h ≤ 0 everywhere: ρ = 0, exactly
         none = np.zeros((0, 0))
-        return Reduced(none, none, np.zeros((d, 0)), 1.0, 0.0, 1.0)
+        return Reduced(none, none, np.zeros((d, 0)), 1.0, 0.0, 1.0, 0.0)
     _, sigma, Vt = np.linalg.svd(X, full_matrices=False)
     r = int(np.count_nonzero(sigma > max(n, d) * 2.0**-52 * sigma[0]))
     basis = np.ascontiguousarray(Vt[:r].T)
@@ -92,7 +93,7 @@ def reduce_problem(X: Array, nu: Array) -> Reduced:
     return Reduced(
         np.ascontiguousarray(rows[positive] * weights[positive, None]),
         np.ascontiguousarray(rows[negative] * -weights[negative, None]),
-        basis, float(np.sqrt(1.0 + defect)) * (1.0 + 4 * _UNIT), slack * (1.0 + 1e-9), scale,
+        basis, float(np.sqrt(1.0 + defect)) * (1.0 + 4 * _UNIT), slack * (1.0 + 1e-9), scale, total,
     )  # fmt: skip
 
 

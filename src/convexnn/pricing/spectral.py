@@ -1,156 +1,206 @@
-r"""x"""
+r"""Proven upper bounds of ρ(ν) = max_{‖u‖≤1} νᵀ(Xu)_+ at any rank, and dual points made for such a bound.
+
+For any ℓ_i > 0 and δ_i ∈ [0, 1], with z = Xu,
+
+    2νᵀ(Xu)_+ ≤ Σ_{ν_i>0} ν_i (z_i + 1/(2ℓ_i) + ½ℓ_i z_i²) − Σ_{ν_i<0} 2|ν_i| δ_i z_i        on ‖u‖ = 1,
+
+a quadratic form in r = rank X variables, so ρ is at most half its largest value: the Shor (semidefinite)
+relaxation. It is tightened by cutting the sphere: on a sector {Au ≥ 0} the multipliers may depend on u
+(`convexnn.pricing._sectors`), and ρ is at most the largest bound over the sectors. The sectors that hold the
+bound up are cut again, across the leading direction of their own relaxed optimum (the top eigenvector of
+its second moment), as in branch and bound; all multipliers, and ν if it is free, move together by Adam on
+values smoothed by a log-barrier, with smoothing and rate falling to 0. A step costs O(S n r²) for S sectors.
+Whatever the optimisation does, the value returned is recomputed with rounding included and is a bound.
+"""
+
 from time import perf_counter
 from typing import NamedTuple
+
 import numpy as np
-from scipy.special import expit, logit
-from convexnn._types import Array
+
+from convexnn._types import Array, IntArray
 from convexnn.losses import check_problem, get_loss
-from convexnn.pricing._sectors import (
-    Multipliers,
-    Sectors,
-    certified_maximum,
-    gradients,
-    make_multipliers,
-    maximise,
-    quadratic_forms,
-)
-_RATES = Multipliers(0.05, 0.05, 0.1, 0.05, 0.005, 0.005)
-_NU_RATE = 0.005
-_DECAY = (0.9, 0.99)
-_CHECK = 50
-_SMOOTH = 0.01
-_SOFT = 0.01
-EVENTS = 10
-LAST = 0.6
-POW = 1.5
+from convexnn.pricing._bound_steps import Dual, Effort, Fixed, begin_state, run
 
-class Reduced(NamedTuple):
-    X: Array
-    rows: Array
-    scale: float
-    rest: float
+#: What a dual point is scaled down by, so that ρ̄ ≤ β holds after rounding.
+_INSIDE = 1.0 - 32 * float(np.finfo(np.float64).eps)
+_EPS = float(np.finfo(np.float64).eps)
 
-def reduce_rows(X):
-    rows = np.flatnonzero(X.any(axis=1))
-    kept = X[rows]
-    scale = np.abs(kept).max()
-    kept = kept / scale
-    _, values, basis = np.linalg.svd(kept, full_matrices=False)
-    r = max(1, int((values > 1e-13 * values[0] * max(kept.shape)).sum()))
-    V = basis[:r].T
-    reduced = kept @ V
-    rest = np.linalg.norm(kept - reduced @ V.T) 
-    return Reduced(reduced / values[0], rows, scale * values[0], 1.01 * rest / values[0] + 1e-300)
 
-def split(sectors, m, moments, chosen):
-    S, K, r = sectors.cuts.shape
-    used = np.array([np.count_nonzero(sectors.cuts[s].any(1)) for s in range(S)])
-    grow = int(max(used[chosen]) + 1 > K)
-    cuts = np.concatenate([sectors.cuts, np.zeros((S, grow, r))], 1)
-    parents = np.concatenate([np.arange(S), chosen])
-    cuts = cuts[parents]
-    for j, s in enumerate(chosen):
-        A = cuts[s][: used[s]]
-        P = np.eye(r) - A.T @ A
-        a = np.linalg.eigh(P @ moments.second[s] @ P)[1][:, -1]
-        a = P @ a; a /= np.linalg.norm(a)
-        cuts[s, used[s]] = a
-        cuts[S + j, used[s]] = -a
-    return Sectors(sectors.X, sectors.nu_signs[parents], cuts), parents, grow
+def spectral_bound(
+    X: Array, nu: Array, *, steps: int = 600, sectors: int = 16, max_time: float | None = None
+) -> float:
+    r"""A number ≥ ρ(ν) = max_{‖u‖≤1} νᵀ(Xu)_+, rounding included.
 
-def pad(p, K, parents, grow, kax):
-    p = p[parents]
-    for ax in kax:
-        w = [(0, 0)] * p.ndim; w[ax] = (0, grow); p = np.pad(p, w)
-    return p
-KAX = ((), (1,), (), (1,), (1,), (1, 2))
+    Parameters
+    ----------
+    X : (n, d), nu : (n,)
+        Any finite values. In units: X times ν.
+    steps : int
+        Of the optimisation; 0 gives the bound at its start.
+    sectors : int
+        How many pieces the sphere may be cut into; 1 is the plain eigenvalue bound, more are tighter.
+    max_time : float, optional
+        Seconds. The schedule then follows the clock, so the value depends on the machine's speed; without
+        it the same input gives the same value. Nothing here is random.
 
-def spectral_dual(X, y, beta, loss, nu0, *, primal=None, steps=3000, max_time=None, tol=None, verbose=False, S_max=24, first=0.1):
+    Raises
+    ------
+    ValueError
+        If the shapes disagree, a value is not finite, or `steps` < 0 or `sectors` < 1.
+    """
+    begin = perf_counter()
+    X, nu = _check_vector(X, nu)
+    _check_effort(steps, sectors, 1)
+    if not (nu > 0).any():
+        return 0.0
+    data = reduce_rows(X[nu != 0])
+    if not data.X.size:
+        return 0.0
+    size = float(np.abs(nu).max())
+    fixed = Fixed(nu[nu != 0][data.rows] / size)
+    rough = simple_bound(data.X, fixed.vector)
+    state = begin_state(data.X, np.array([1.0]), np.zeros(0), 0.0)
+    best = run(state, fixed, max(rough, 1e-100), _effort(data, steps, sectors, max_time, begin))
+    return float(np.nextafter(best.rho * size * data.scale, np.inf)) if best.rho > 0 else 0.0
+
+
+def spectral_dual(
+    X: Array,
+    y: Array,
+    beta: float,
+    loss: str,
+    nu0: Array,
+    *,
+    primal: float | None = None,
+    tol: float | None = None,
+    steps: int = 1200,
+    sectors: int = 32,
+    max_time: float | None = None,
+) -> tuple[Array, float]:
+    r"""A dual point ν with a proven ρ̄ ≥ max ρ(±ν), ρ̄ ≤ β, and D(ν) as large as this bound allows.
+
+    D(tν), t = min(1, β/ρ̄), is maximised over ν and the multipliers of ρ̄(ν) and ρ̄(−ν) together, from ν₀.
+    D(ν) is a lower bound on the optimum of the training problem.
+
+    Parameters
+    ----------
+    X : (n, d), y : (n,), beta : float, loss : str
+        The problem; several outputs are separate problems, one for each column of y.
+    nu0 : (n,)
+        Where to start, such as a solver's dual point. It need not be feasible: q = yν is clipped to the
+        domain of the loss.
+    primal, tol : float, optional
+        Together: stop as soon as primal − D(ν) ≤ tol · primal.
+    steps, sectors, max_time
+        As in `spectral_bound`; `sectors` counts those of ν and of −ν.
+
+    Returns
+    -------
+    nu : (n,)
+    rho : float
+        The bound ρ̄ at this ν.
+
+    Raises
+    ------
+    ValueError
+        If the problem is not valid, y has several columns, or ν₀ is not a finite vector of n entries.
+    """
     begin = perf_counter()
     X, y, beta = check_problem(X, y, beta, loss)
-    red = reduce_rows(X)
-    n, r = red.X.shape
-    unit = np.abs(y).max() if loss == "squared" else 1.0
-    yk = y[red.rows] / unit
-    b = beta / unit / red.scale
-    nu = nu0[red.rows] / unit
-    fun = get_loss(loss)
-    if loss == "logistic":
-        x = logit(np.clip(yk * nu, 1e-6, 1 - 1e-6))
-        nu_of = lambda x: yk * expit(x)
-        def dchain(x, g): q = expit(x); return g * yk * q * (1 - q)
-    elif loss == "squared":
-        x = nu.copy(); nu_of = lambda x: x; dchain = lambda x, g: g
-    else:
-        x = yk * nu; nu_of = lambda x: yk * x; dchain = lambda x, g: g * yk
-    def slope(nu):
-        q = yk * nu
-        if loss == "squared": return yk - nu
-        if loss == "logistic":
-            q = np.clip(q, 1e-15, 1 - 1e-15); return yk * np.log((1 - q) / q)
-        if loss == "hinge": return yk
-        return yk * (1 - q)
-    x_rate = (10 if loss == "logistic" else 1) * _NU_RATE
-    sectors = Sectors(red.X, np.array([1.0, -1.0]), np.zeros((2, 0, r)))
-    m = make_multipliers(sectors)
-    best = (-np.inf, None, None)
-    params = [x, *m]
-    M1 = [np.zeros_like(p) for p in params]; M2 = [np.zeros_like(p) for p in params]
-    count = 0; f = 0.0; wavg = np.ones(2) / 2; ev = 0
-    def check(params):
-        nonlocal best
-        nu = nu_of(params[0]); 
-        rho = max(0.0, certified_maximum(sectors, nu, Multipliers(*params[1:]), b).max() / 2) * (1 + 1e-12) + np.linalg.norm(nu) * red.rest
-        t = fun.best_scale(nu, yk, b / rho if rho > 0 else np.inf)
-        D = fun.dual_value(t * nu, yk)
-        if D > best[0]: best = (D, nu.copy(), rho)
-        return D, rho
-    uu = unit**2
-    for step in range(steps + 1):
-        f = step / steps
-        if max_time is not None: f = max(f, (perf_counter() - begin) / max_time)
-        if step % _CHECK == 0 or f >= 1:
-            D, rho = check(params)
-            if verbose and step%200==0: print(step, len(wavg), sectors.cuts.shape[1], D * uu, (primal - best[0] * uu) / primal, rho, '%.1f' % (perf_counter() - begin)); print(np.round(np.sort(wavg)[::-1],3))
-            if tol is not None and primal is not None and primal - best[0] * uu <= tol * primal: break
-        if f >= 1: break
-        nu = nu_of(params[0]); m = Multipliers(*params[1:])
-        mom = maximise(quadratic_forms(sectors, nu, m, b), b * (_SMOOTH * (1 - f) ** 2 + 1e-6))
-        v = mom.values / 2; soft = _SOFT * b * (1 - f) + 1e-5 * b
-        top = v.max(); w = np.exp((v - top) / soft); rho = top + soft * np.log(w.sum()); w /= w.sum()
-        wavg = 0.98 * wavg + 0.02 * w
-        if ev < EVENTS and S_max > 2 and f >= first + (LAST - first) * ev / EVENTS:
-            ev += 1
-            K = sectors.cuts.shape[1]
-            used = sectors.cuts.any(2).sum(1)
-            target = int(np.ceil(2 + (S_max - 2) * ev / EVENTS))
-            k = min(len(w), max(0, target - len(w)))
-            chosen = np.argsort(-wavg, kind="stable")[:k]
-            chosen = chosen[(used[chosen] < r) & (wavg[chosen] > 1e-3)]
-            if len(chosen):
-                sectors, parents, grow = split(sectors, m, mom, chosen)
-                for L in (params, M1, M2):
-                    for j in range(6): L[1 + j] = pad(L[1 + j], K, parents, grow, KAX[j])
-                wavg = wavg[parents]; wavg[chosen] /= 2; wavg[len(w):] /= 2
-                continue
-        t = min(1.0, b / rho) if rho > 0 else 1.0
-        g = slope(t * nu)
-        dm, dnu = gradients(sectors, nu, m, b, mom, w / 2)
-        if t < 1:
-            q = (nu @ g) * t / rho
-            dnu = q * dnu - t * g
-            dm = [q * a for a in dm]
-        else:
-            dnu = -t * g; dm = [0 * a for a in dm]
-        grads = [dchain(params[0], dnu), *dm]
-        lr = (1 - f) ** POW
-        count += 1
-        c1, c2 = 1 - _DECAY[0] ** count, 1 - _DECAY[1] ** count
-        for p, a, s1, s2, rate in zip(params, grads, M1, M2, [x_rate, *_RATES]):
-            s1 *= _DECAY[0]; s1 += (1 - _DECAY[0]) * a
-            s2 *= _DECAY[1]; s2 += (1 - _DECAY[1]) * a * a
-            p -= lr * rate / c1 * s1 / (np.sqrt(s2 / c2) + 1e-30)
-        if loss == "hinge": np.clip(params[0], 0, 1, out=params[0])
-        if loss == "squared_hinge": np.maximum(params[0], 0, out=params[0])
-        np.maximum(params[-1], 0, out=params[-1])
-    return best, (primal - best[0] * uu) / primal
+    if y.ndim != 1:
+        raise ValueError(f"One output at a time: pass the columns of y one by one; y has shape {y.shape}.")
+    X, nu0 = _check_vector(X, nu0)
+    _check_effort(steps, sectors, 2)
+    data = reduce_rows(X)
+    largest = float(np.abs(y).max())
+    unit = largest if loss == "squared" and largest > 0 else 1.0
+    result = _free_optimum(y, loss)
+    if not data.X.size:
+        return result, 0.0
+    dual = Dual(loss, get_loss(loss), y[data.rows] / unit, beta / unit / data.scale)
+    start = dual.start(nu0[data.rows] / unit)
+    state = begin_state(data.X, np.array([1.0, -1.0]), start, dual.rate(start))
+    goal = np.inf
+    if primal is not None and tol is not None:
+        rest = np.setdiff1d(np.arange(len(y)), data.rows)
+        goal = (primal * (1.0 - tol) - get_loss(loss).dual_value(result[rest], y[rest])) / unit**2
+    effort = _effort(data, steps, sectors, max_time, begin, goal)
+    best = run(state, dual, dual.beta, effort)
+    result[data.rows] = best.nu * (unit * _INSIDE)
+    return result, best.rho * _INSIDE * (1.0 + 16 * _EPS) * unit * data.scale
+
+
+def simple_bound(X: Array, nu: Array) -> float:
+    r"""½‖Xᵀν‖ + ½√n σ_max(diag|ν| X) ≥ max ρ(±ν), rounding included: several times weaker, at no cost.
+
+    From 2(z)_+ = z + |z| and Cauchy–Schwarz. X is (n, d) and ν (n,), any finite values.
+
+    Raises
+    ------
+    ValueError
+        If the shapes disagree or a value is not finite.
+    """
+    X, nu = _check_vector(X, nu)
+    if not X.any() or not nu.any():
+        return 0.0
+    x_size, nu_size = float(np.abs(X).max()), float(np.abs(nu).max())
+    X, nu = X / x_size, nu / nu_size
+    weighted = np.abs(nu)[:, None] * X
+    value = 0.5 * np.linalg.norm(X.T @ nu) + 0.5 * np.sqrt(len(X)) * np.linalg.norm(weighted, 2)
+    rounding = _EPS * (len(X) + 100) * np.sqrt(len(X)) * np.linalg.norm(weighted)
+    return float(np.nextafter((value + rounding) * x_size * nu_size, np.inf))
+
+
+class Reduced(NamedTuple):
+    """Rows X_i = scale (X̂Vᵀ + R)_i, zero rows left out: ρ(ν) ≤ scale (stretch ρ̂(ν) + rest ‖ν‖)."""
+
+    X: Array  # (n', r) X̂
+    rows: IntArray  # (n',) the rows kept
+    scale: float
+    stretch: float  # ≥ ‖V‖₂
+    rest: float  # ≥ ‖R‖_F
+
+
+def reduce_rows(X: Array) -> Reduced:
+    """X in coordinates of its row space, of spectral norm about one, with proven bounds of what is lost."""
+    rows = np.flatnonzero(X.any(axis=1))
+    kept = X[rows]
+    if not rows.size:
+        return Reduced(np.zeros((0, 1)), rows, 1.0, 1.0, 0.0)
+    scale = float(np.abs(kept).max())
+    kept = kept / scale
+    values, basis = np.linalg.svd(kept, full_matrices=False)[1:]
+    scale, kept = scale * float(values[0]), kept / values[0]
+    V = basis[values > max(X.shape) * _EPS * values[0]].T
+    reduced = kept @ V
+    rounding = 4 * _EPS * (sum(V.shape) + 4) * float(np.linalg.norm(kept)) * float(np.linalg.norm(V))
+    rest = 1.01 * (float(np.linalg.norm(kept - reduced @ V.T)) + rounding)
+    uneven = float(np.linalg.norm(V.T @ V - np.eye(V.shape[1])))
+    return Reduced(reduced, rows, scale, 1.0 + uneven + 8 * _EPS * V.size, rest)
+
+
+def _effort(
+    data: Reduced, steps: int, sectors: int, max_time: float | None, begin: float, goal: float = np.inf
+) -> Effort:
+    return Effort(steps, sectors, max_time, begin, data.stretch, data.rest, goal)
+
+
+def _free_optimum(y: Array, loss: str) -> Array:
+    """The ν that maximises D without any constraint: what rows x_i = 0 are given."""
+    return y * 0.5 if loss == "logistic" else y.copy()
+
+
+def _check_vector(X: Array, nu: Array) -> tuple[Array, Array]:
+    X = np.ascontiguousarray(X, dtype=np.float64)
+    nu = np.ascontiguousarray(nu, dtype=np.float64)
+    if X.ndim != 2 or nu.shape != (len(X),):
+        raise ValueError(f"X must be n×d and nu of length n; their shapes are {X.shape} and {nu.shape}.")
+    if not (np.isfinite(X).all() and np.isfinite(nu).all()):
+        raise ValueError("X and nu must be finite.")
+    return X, nu
+
+
+def _check_effort(steps: int, sectors: int, least: int) -> None:
+    if steps < 0 or sectors < least:
+        raise ValueError(f"steps must be ≥ 0 and sectors ≥ {least}; they are {steps} and {sectors}.")
