@@ -58,7 +58,7 @@ def test_one_sample_has_the_bound_of_the_closed_form(beta: float) -> None:
 
 def test_the_optimum_of_the_five_points_has_no_gap() -> None:
     X, y, solution = five_point_optimum()
-    certificate = certify(Network.from_solution(solution), X, y, 0.1)
+    certificate = certify(Network.from_solution(solution), X, y, 0.1, certificate="estimated")
     assert certificate.kind == "estimated"
     assert 0.0 <= certificate.relative_gap <= 1e-5
     assert certificate.lower_bound <= 0.8914472 * (1 + 1e-8)
@@ -258,8 +258,8 @@ def test_targets_of_zero_have_a_relative_gap_of_zero() -> None:
 
 def test_no_time_means_fewer_starts_and_they_are_reported() -> None:
     X, y, _ = five_point_optimum()
-    hurried = certify(random_network(1), X, y, 0.1, max_time=0.0, starts=20_000)
-    patient = certify(random_network(1), X, y, 0.1, starts=20_000)
+    hurried = certify(random_network(1), X, y, 0.1, max_time=0.0, starts=20_000, certificate="estimated")
+    patient = certify(random_network(1), X, y, 0.1, starts=20_000, certificate="estimated")
     assert 500 <= hurried.starts < 20_000 <= patient.starts
 
 

@@ -19,6 +19,7 @@ from convexnn.network import Network
 from convexnn.patterns import Patterns
 from convexnn.pricing.search import Search, distinct, search
 from convexnn.program import ConvexProgram
+from convexnn.rigorous import prove
 
 Kind = Literal["exact", "bounded", "estimated", "patterns"]
 
@@ -97,6 +98,8 @@ def certify(
     *,
     nu: Array | None = None,
     patterns: Patterns | None = None,
+    certificate: Literal["auto", "exact", "bounded", "estimated"] = "auto",
+    rtol: float = 1e-4,
     starts: int | None = None,
     seed: int = 0,
 ) -> Certificate:
@@ -118,6 +121,13 @@ def certify(
         A dual point to try as well, such as a solver's; it is not trusted, only tried.
     patterns : Patterns, optional
         Certify among the networks of these patterns only (kind ``patterns``).
+    certificate : {"auto", "exact", "bounded", "estimated"}
+        The kind wanted. ``exact`` needs rank X ≤ 12 and grows steeply with the rank; if `max_time` ends it,
+        the certificate is ``bounded`` and says so. ``bounded`` is proven at any rank (60 s unless `max_time`
+        says otherwise). ``auto`` is exact where that is cheap (rank ≤ 5, at most 20,000 boxes), else
+        ``estimated``.
+    rtol : float
+        How closely ``exact`` and ``bounded`` pin ρ down: ρ ≤ max(β, ρ)(1 + rtol).
     starts : int, optional
         Ascents of the verification; by default between 2,500 and 10,000, growing with the neurons.
     seed : int
@@ -125,10 +135,12 @@ def certify(
     Raises
     ------
     ValueError
-        If the data, β or the shapes are not valid.
+        If the data, β, the shapes or the kind are not valid, or the rank is too high for ``exact``.
     """
     begin = perf_counter()
     X, y, beta = check_problem(X, y, beta, loss)
+    if certificate not in ("auto", "exact", "bounded", "estimated"):
+        raise ValueError(f"certificate must be auto, exact, bounded or estimated; it is {certificate!r}.")
     primal = network.objective(X, y, beta, loss)
     candidates = [dual_candidate(network, X, y, beta, loss)]
     if nu is not None:
@@ -146,6 +158,13 @@ def certify(
             primal, candidates[best], rhos[best], y, beta, loss, "patterns", len(patterns), begin
         )
     rows = prepare_rows(X)
+    if certificate != "estimated":
+        best = int(np.argmax([_bound(c, y, beta, loss, _trial_rho(X, rows, c))[0] for c in candidates]))
+        proof = prove(
+            X, y, beta, loss, candidates[best], kind=certificate, primal=primal, rtol=rtol, max_time=max_time
+        )
+        if proof is not None:
+            return make_certificate(primal, proof.nu, proof.rho, y, beta, loss, proof.kind, 0, begin)
     deadline = np.inf if max_time is None else begin + max_time
     starts = default_starts(network.n_neurons) if starts is None else starts
     rng = np.random.default_rng(seed)
@@ -162,6 +181,14 @@ def certify(
         result = _search_outputs(network, X, rows, chosen, starts - done, rng, deadline)
         rho, done = max(rho, result.rho), done + result.starts
     return make_certificate(primal, chosen, rho, y, beta, loss, "estimated", done, begin)
+
+
+def _trial_rho(X: Array, rows: Rows, nu: Array) -> float:
+    """A quick estimate of max ρ(±ν) over the outputs."""
+    return max(
+        search(X, rows, np.ascontiguousarray(column), starts=_TRIAL, rng=np.random.default_rng(0)).rho
+        for column in nu.reshape(len(nu), -1).T
+    )
 
 
 def default_starts(neurons: int) -> int:

@@ -13,35 +13,33 @@ hinge); p*(β) = βR* as soon as β max|ν*| ≤ 1 (hinge). The logistic loss is
 
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from scipy.linalg import null_space
-from scipy.optimize import linprog
+from scipy.optimize import OptimizeResult, linprog
 
 from convexnn._types import Array, BoolArray
 from convexnn.cones import project_blocks
 from convexnn.dual import is_complete, minimal_width
-from convexnn.losses import check_problem, get_loss
+from convexnn.losses import check_problem
 from convexnn.network import Network
 from convexnn.patterns import Patterns
 from convexnn.program import ConvexProgram
-from convexnn.solvers import Solution, solve
 from convexnn.status import Status
 
 __all__ = ["Interpolation", "interpolate"]
 
-#: β of the first program, as a part of its β_max.
-import os
-_FIRST_SHARE = float(os.environ.get('SH','1e-3'))
-_FLOOR=float(os.environ.get('FL','1e-11'))
-_ROUNDS = 60
 #: A fit whose largest error is below this part of the largest target is exact.
 EXACT = 1e-9
 #: Eigenvalues of the map from masses to fits below this part of the largest are zero.
 _RANK = 1e-12
 _OUTWARD = 1.0 + 1e-12
-
+_ROUNDS, _PATIENCE = 500, 60
+#: Directions of the first linear program, those added a round, and the most that are kept.
+_FIRST, _NEW, _MOST = 2000, 300, 4000
+_LP = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+#: ρ(±ν) − 1 below this is no violation.
+_VIOLATED = 1e-11
 
 @dataclass(frozen=True)
 class Interpolation:
@@ -110,7 +108,7 @@ def interpolate(
     max_patterns : int
         Most patterns to enumerate.
     solver : {"auto", "cvxpy"}
-        The method of multipliers over `solve`; or the cone program handed to Clarabel.
+        Cutting planes; or the cone program handed to Clarabel.
 
     Raises
     ------
@@ -122,29 +120,27 @@ def interpolate(
     ArithmeticError
         If the fit cannot be made exact in floating point.
 
-    Source: Pilanci & Ergen (2020), the limit β → 0 of Theorem 1; Rockafellar (1976), the method of
-    multipliers.
+    Source: Pilanci & Ergen (2020), the limit β → 0 of Theorem 1; Kelley (1960) for cutting planes.
     """
     X, y, _ = check_problem(X, y, 1.0, loss)
-    _check_options(y, loss, tol, solver)
+    _check_options(y, loss, tol, max_time, solver)
     if patterns is None:
         patterns = Patterns.enumerate(X, max_patterns=max_patterns)
         kind: Literal["exact", "patterns"] = "exact"
     else:
         kind = "exact" if is_complete(X, patterns) else "patterns"
     program = ConvexProgram(X, y, patterns, 1.0, "squared" if loss == "squared" else "hinge")
-    if not (y.any() and X.any()) and loss == "squared":
-        _refuse_misfit(program, kind)
-        zero = np.zeros(len(y))
-        return Interpolation(Network.zero(X.shape[1]), 0.0, 0.0, 0.0, kind, zero, 0.0, Status.ZERO)
     _refuse_misfit(program, kind)
+    if not y.any():
+        zero = np.zeros_like(y)
+        return Interpolation(Network.zero(X.shape[1]), 0.0, 0.0, 0.0, kind, zero, 0.0, Status.ZERO)
     if solver == "cvxpy":
         return _with_cvxpy(program, kind, tol)
     deadline = np.inf if max_time is None else perf_counter() + max_time
-    return _by_multipliers(program, kind, tol, deadline)
+    return _by_cutting_planes(program, kind, tol, deadline)
 
 
-def _check_options(y: Array, loss: str, tol: float, solver: str) -> None:
+def _check_options(y: Array, loss: str, tol: float, max_time: float | None, solver: str) -> None:
     if loss == "logistic":
         raise ValueError(
             "The logistic loss is never zero, so p*/β may diverge as β → 0 and there is no interpolation "
@@ -154,6 +150,8 @@ def _check_options(y: Array, loss: str, tol: float, solver: str) -> None:
         raise ValueError(f"interpolate takes one output; y has shape {y.shape}.")
     if not (np.isfinite(tol) and tol > 0):
         raise ValueError(f"tol must be a positive finite number; it is {tol!r}.")
+    if max_time is not None and not max_time > 0:
+        raise ValueError(f"max_time must be positive or None; it is {max_time!r}.")
     if solver not in ("auto", "cvxpy"):
         raise ValueError(f"solver must be 'auto' or 'cvxpy'; it is {solver!r}.")
 
@@ -223,75 +221,174 @@ def _fit_basis(X: Array, masks: BoolArray) -> Array:
     return basis
 
 
-# ---- the method of multipliers ------------------------------------------------------------------------
+# ---- cutting planes over directions -------------------------------------------------------------------
+
+
+class _Atoms(NamedTuple):
+    """Unit directions u (d, k) with the sign s of their output."""
+
+    directions: Array
+    signs: Array
+
+    def joined(self, other: "_Atoms") -> "_Atoms":
+        return _Atoms(
+            np.concatenate([self.directions, other.directions], axis=1),
+            np.concatenate([self.signs, other.signs]),
+        )
+
+    def take(self, index: Any) -> "_Atoms":
+        return _Atoms(self.directions[:, index], self.signs[index])
+
+    def columns(self, X: Array) -> Array:
+        """s(Xu)_+, n×k."""
+        return np.maximum(X @ self.directions, 0.0) * self.signs
 
 
 @dataclass
 class _Best:
-    cost: float
-    network: Network | None
-    bound: float
+    """The cheapest network that fits and the best bound so far."""
+
     nu: Array
+    cost: float = np.inf
+    network: Network | None = None
+    bound: float = 0.0
 
     @property
     def gap(self) -> float:
         return (self.cost - self.bound) / self.cost if np.isfinite(self.cost) else np.inf
 
 
-def _by_multipliers(
+def _by_cutting_planes(
     program: ConvexProgram, kind: Literal["exact", "patterns"], tol: float, deadline: float
 ) -> Interpolation:
-    r"""Solve L(F, y_k) + βΣ(‖v‖ + ‖w‖) and set y_{k+1} = y + (y_k − F_k) (squared): proximal steps on the dual.
+    """Linear programs over the masses of fixed directions; the dual point of each is priced over all patterns.
 
-    The hinge is an exact penalty: β only has to fall until every margin is 1.
+    A basic solution has at most n directions. Until the directions can fit, the program minimises the misfit.
     """
-    is_squared = program.loss == "squared"
-    beta = _FIRST_SHARE * program.beta_max
-    best = _Best(np.inf, None, 0.0, np.zeros_like(program.y))
-    target, warm, accuracy = program.y, None, 1e-6
-    status, idle = Status.ITERATION_LIMIT, 0
+    atoms, best = _first_atoms(program), _Best(np.zeros_like(program.y))
+    status, idle, last = Status.ITERATION_LIMIT, 0, np.inf
+    fits = False
     for _ in range(_ROUNDS):
-        left = None if np.isinf(deadline) else max(1e-3, deadline - perf_counter())
-        current = replace(program, beta=beta, y=target if is_squared else program.y)
-        try:
-            warm = solve(current, tol=accuracy, max_time=left, warm_start=warm)
-        except np.linalg.LinAlgError:  # β is too small for the Newton systems
-            status = Status.STALLED
+        nu, mass = _masses(program, atoms, fits)
+        if nu is None:
+            fits = False  # rounding: the misfit was not quite zero
+            nu, mass = _masses(program, atoms, fits)
+        if nu is None or mass is None:
+            status = Status.FAILED
             break
-        nu = target - current.predict(warm.v, warm.w) if is_squared else warm.nu
-        before = best.gap
-        _update(program, best, warm, nu)
+        if fits:
+            _keep(program, best, atoms, mass)
+        violated, rho = _violated(program, nu, 1.0 if fits else 1e-9)
+        if fits and rho > 0:
+            _raise_bound(program, best, nu / (rho * _OUTWARD))
         if best.gap <= tol:
             status = Status.CONVERGED
             break
         if perf_counter() > deadline:
             status = Status.TIME_LIMIT
             break
-        idle = idle + 1 if best.gap > 0.5 * before else 0
-        if idle >= 8:
+        idle, last = (idle + 1, last) if best.gap > 0.9 * last and fits else (0, best.gap)
+        if idle >= _PATIENCE or (fits and not len(violated.signs)):
             status = Status.STALLED
             break
-        accuracy = max(_FLOOR if is_squared else 1e-10, 0.1 * accuracy)
-        if os.environ.get('V'): print('   ', beta, accuracy, best.gap, warm.status.name)
-        shrink = (0.3 if idle else 1.0) if is_squared else (0.1 if idle or best.gap > 1e-3 else 1.0)
-        beta *= shrink
-        target = program.y + shrink * nu
+        fits = fits or _misfit(program, atoms, mass) <= EXACT
+        atoms = _pruned(program, atoms, nu, float(fits)).joined(violated)
     return _finish(program, best, kind, status)
 
 
-def _update(program: ConvexProgram, best: _Best, solution: Solution, nu: Array) -> None:
-    """Make the fit exact, scale ν to ρ(±ν) = 1, and keep what is better."""
-    if program.loss != "squared":
-        nu = program.y * np.maximum(program.y * nu, 0.0)
-    rho = program.rho(nu) * _OUTWARD
-    if rho > 0 and float(nu @ program.y) / rho > best.bound:
-        best.bound, best.nu = float(nu @ program.y) / rho, nu / rho
-    candidates = _fitting(program, solution.v, solution.w)
-    candidates += _by_masses(program, solution.v, solution.w, best.nu)
-    for network in candidates:
-        cost = network.penalty()
-        if cost < best.cost and _residual(program, network) <= _allowed(program):
-            best.cost, best.network = cost, network
+def _first_atoms(program: ConvexProgram) -> _Atoms:
+    """Both signs of the generators of some cells."""
+    G = program.patterns.generators
+    if G.shape[1] > _FIRST // 2:
+        G = G[:, np.random.default_rng(0).permutation(G.shape[1])[: _FIRST // 2]]
+    G = G / np.linalg.norm(G, axis=0)
+    return _Atoms(np.concatenate([G, G], axis=1), np.repeat([1.0, -1.0], G.shape[1]))
+
+
+def _masses(program: ConvexProgram, atoms: _Atoms, fits: bool) -> tuple[Array | None, Array | None]:
+    """(ν, a): min Σa with the fit exact or, before that, the least misfit Σ|y − Ca| or Σ(1 − y∘Ca)_+."""
+    y, C = program.y, atoms.columns(program.X)
+    n, k = C.shape
+    is_squared = program.loss == "squared"
+    A, b = (C, y) if is_squared else (y[:, None] * C, np.ones(n))
+    rows = np.maximum(np.abs(A).max(axis=1), 1e-300)
+    A, b = A / rows[:, None], b / rows
+    scale = float(b.max() if not is_squared else np.abs(b).max())
+    cost = np.ones(k)
+    if not fits:
+        slack = np.hstack([np.eye(n), -np.eye(n)]) if is_squared else np.eye(n)
+        A, cost = np.hstack([A, slack]), np.concatenate([np.zeros(k), np.ones(slack.shape[1])])
+    found: OptimizeResult
+    if is_squared:
+        found = linprog(cost, A_eq=A, b_eq=b / scale, bounds=(0, None), options=_LP)
+    else:
+        found = linprog(cost, A_ub=-A, b_ub=-b / scale, bounds=(0, None), options=_LP)
+    if found.x is None:
+        return None, None
+    nu = found.eqlin.marginals if is_squared else -y * np.minimum(found.ineqlin.marginals, 0.0)
+    return nu / rows, scale * found.x[:k]
+
+
+def _misfit(program: ConvexProgram, atoms: _Atoms, mass: Array) -> float:
+    """max|y − Ca|/max|y|, or the largest violation of a margin 1."""
+    fit = atoms.columns(program.X) @ mass
+    if program.loss == "squared":
+        return float(np.abs(program.y - fit).max() / np.abs(program.y).max())
+    return float(np.maximum(1.0 - program.y * fit, 0.0).max())
+
+
+def _keep(program: ConvexProgram, best: _Best, atoms: _Atoms, mass: Array) -> None:
+    """Make the fit of the masses exact to rounding, and keep the network if it is cheaper."""
+    support = np.flatnonzero(mass > 0)
+    mass = mass[support]
+    atoms = atoms.take(support)
+    if program.loss == "squared":
+        C = atoms.columns(program.X)
+        size = np.linalg.norm(C, axis=0)
+        mass = mass + np.linalg.lstsq(C / size, program.y - C @ mass, rcond=1e-14)[0] / size
+        keep = mass > 0
+        atoms, mass = atoms.take(keep), mass[keep]
+    else:
+        least = float(np.min(program.y * (atoms.columns(program.X) @ mass), initial=np.inf))
+        if not 0 < least < np.inf:
+            return
+        mass = mass * ((1.0 + 4e-16) / least)
+    network = Network(atoms.directions * np.sqrt(mass), atoms.signs * np.sqrt(mass))
+    if network.penalty() < best.cost and _residual(program, network) <= _allowed(program):
+        best.cost, best.network = network.penalty(), network
+
+
+def _violated(program: ConvexProgram, nu: Array, limit: float) -> tuple[_Atoms, float]:
+    """The directions Π_{K_i}(±XᵀD_iν) of length above `limit`, the longest first, and the largest length."""
+    G = program.adjoint(nu).T
+    masks = np.ascontiguousarray(program.patterns.masks.T)
+    signs = np.repeat([1.0, -1.0], len(G))
+    parts = [
+        project_blocks(
+            program._rows, masks, np.ascontiguousarray(sign * G), tight=np.zeros(G.shape, dtype=np.int64),
+            count=np.zeros(len(G), dtype=np.int64),
+        )
+        for sign in (1.0, -1.0)
+    ]  # fmt: skip
+    W = np.concatenate(parts)
+    norm = np.linalg.norm(W, axis=1)
+    order = np.argsort(-norm, kind="stable")[:_NEW]
+    order = order[norm[order] > limit + _VIOLATED]
+    return _Atoms((W[order] / norm[order, None]).T, signs[order]), float(norm.max())
+
+
+def _raise_bound(program: ConvexProgram, best: _Best, nu: Array) -> None:
+    value = float(program.y @ nu)
+    if value > best.bound:
+        best.bound, best.nu = value, nu
+
+
+def _pruned(program: ConvexProgram, atoms: _Atoms, nu: Array, price: float) -> _Atoms:
+    """The directions of least reduced cost, if there are too many."""
+    if len(atoms.signs) <= _MOST:
+        return atoms
+    reduced = price - nu @ atoms.columns(program.X)
+    return atoms.take(np.argsort(reduced, kind="stable")[: _MOST // 2])
 
 
 def _allowed(program: ConvexProgram) -> float:
@@ -299,125 +396,10 @@ def _allowed(program: ConvexProgram) -> float:
 
 
 def _residual(program: ConvexProgram, network: Network) -> float:
+    """max|f − y|, or max(1 − yf)_+."""
     f = network.predict(program.X)
     error = np.abs(f - program.y) if program.loss == "squared" else np.maximum(1.0 - program.y * f, 0.0)
     return float(error.max())
-
-
-def _fitting(program: ConvexProgram, v: Array, w: Array) -> list[Network]:
-    """Networks near (v, w) that fit: corrected within the faces of their cones, or scaled to margin 1."""
-    blocks, signs, columns = _active(v, w)
-    if not len(signs):
-        return []
-    if program.loss != "squared":
-        return _scaled(program, _network(blocks, signs))
-    masks = program.patterns.masks[:, columns]
-    return [_corrected(program, blocks, signs, masks, width) for width in (1e-7, 1e-5, 0.0)]
-
-
-def _active(v: Array, w: Array) -> tuple[Array, Array, Array]:
-    """Blocks (d, m) with mass, their signs and their patterns."""
-    stacked = np.concatenate([v, w], axis=1)
-    norm = np.linalg.norm(stacked, axis=0)
-    keep = np.flatnonzero(norm > 1e-9 * norm.sum())
-    return stacked[:, keep], np.where(keep < v.shape[1], 1.0, -1.0), keep % v.shape[1]
-
-
-def _network(blocks: Array, signs: Array) -> Network:
-    root = np.sqrt(np.linalg.norm(blocks, axis=0))
-    return Network(blocks / root, signs * root)
-
-
-def _corrected(
-    program: ConvexProgram, blocks: Array, signs: Array, masks: BoolArray, width: float
-) -> Network:
-    """The least relative change of the blocks, within their faces, that makes the fit exact.
-
-    A row with |x_iᵀv| ≤ width‖x_i‖‖v‖ is on the face of the block and stays there.
-    """
-    X, y = program.X, program.y
-    unit = program._rows.unit
-    blocks = blocks.copy()
-    norm = np.linalg.norm(blocks, axis=0)
-    parts, spans = [], []
-    for k in range(blocks.shape[1]):
-        tight = X.any(axis=1) & (np.abs(unit @ blocks[:, k]) <= width * norm[k])
-        span = null_space(unit[tight]) if tight.any() else np.eye(len(blocks))
-        blocks[:, k] = span @ (span.T @ blocks[:, k])
-        spans.append(norm[k] * span)
-        parts.append(signs[k] * (np.where(tight, 0.0, masks[:, k])[:, None] * X) @ spans[-1])
-    F = np.concatenate(parts, axis=1)
-    ends = np.cumsum([span.shape[1] for span in spans])[:-1]
-    for _ in range(3):
-        kept = np.linalg.norm(blocks, axis=0) > 0
-        fit = _network(blocks[:, kept], signs[kept]).predict(X)
-        change = np.linalg.lstsq(F, y - fit, rcond=1e-10)[0]
-        for k, piece in enumerate(np.split(change, ends)):
-            blocks[:, k] += spans[k] @ piece
-    kept = np.linalg.norm(blocks, axis=0) > 0
-    return _network(blocks[:, kept], signs[kept])
-
-
-def _by_masses(program: ConvexProgram, v: Array, w: Array, nu: Array) -> list[Network]:
-    r"""min Σ a_k over a ≥ 0 with an exact fit, of fixed unit directions: a vertex, so at most n neurons.
-
-    The directions are those of the blocks and the projections Π_{K_i}(±XᵀD_iν) of length near 1.
-    """
-    blocks, signs, _ = _active(v, w)
-    near, near_signs = _nearly_tight(program, nu)
-    U, s = np.concatenate([blocks, near], axis=1), np.concatenate([signs, near_signs])
-    if not len(s):
-        return []
-    U = U / np.linalg.norm(U, axis=0)
-    C = np.maximum(program.X @ U, 0.0) * s
-    size = np.linalg.norm(C, axis=0)
-    U, s, C = U[:, size > 0], s[size > 0], C[:, size > 0]
-    if program.loss == "squared":
-        found = linprog(np.ones(len(s)), A_eq=C, b_eq=program.y, bounds=(0, None))
-    else:
-        A = -program.y[:, None] * C
-        found = linprog(np.ones(len(s)), A_ub=A, b_ub=-np.ones(len(program.y)), bounds=(0, None))
-    if found.x is None:
-        return []
-    support = np.flatnonzero(found.x > 0)
-    if program.loss == "squared":
-        mass = np.linalg.lstsq(C[:, support], program.y, rcond=1e-13)[0]
-        support, mass = support[mass > 0], mass[mass > 0]
-    else:
-        mass = found.x[support]
-    if not len(support):
-        return []
-    network = Network(U[:, support] * np.sqrt(mass), s[support] * np.sqrt(mass))
-    return [network] if program.loss == "squared" else _scaled(program, network)
-
-
-def _scaled(program: ConvexProgram, network: Network) -> list[Network]:
-    """The network times what makes its least margin 1; none if a margin is not positive."""
-    least = float(np.min(program.y * network.predict(program.X)))
-    if not least > 0:
-        return []
-    root = np.sqrt((1.0 + 1e-15) / least)
-    return [Network(network.U * root, network.alpha * root)]
-
-
-def _nearly_tight(program: ConvexProgram, nu: Array) -> tuple[Array, Array]:
-    """Π_{K_i}(±XᵀD_iν) (d, k) of length within 1e-3 of the largest, 400 at most, and their signs."""
-    G = program.adjoint(nu).T
-    masks = np.ascontiguousarray(program.patterns.masks.T)
-    parts, signs = [], []
-    for sign in (1.0, -1.0):
-        parts.append(
-            project_blocks(
-                program._rows, masks, np.ascontiguousarray(sign * G), count=np.zeros(len(G), dtype=np.int64),
-                tight=np.zeros(G.shape, dtype=np.int64),
-            )
-        )  # fmt: skip
-        signs.append(np.full(len(G), sign))
-    W, s = np.concatenate(parts), np.concatenate(signs)
-    norm = np.linalg.norm(W, axis=1)
-    order = np.argsort(-norm, kind="stable")[:400]
-    order = order[norm[order] > max(0.999 * norm.max(), 1e-300)]
-    return W[order].T, s[order]
 
 
 def _finish(
@@ -431,8 +413,8 @@ def _finish(
             "train with a small β."
         )
     network = minimal_width(best.network, program.X).network
-    if network.penalty() > best.cost or _residual(program, network) > _allowed(program):
-        network = best.network
+    if network.penalty() > best.cost * _OUTWARD or _residual(program, network) > _allowed(program):
+        network = best.network.balanced()
     cost = network.penalty()
     gap = (cost - best.bound) / cost
     return Interpolation(network, cost, best.bound, gap, kind, best.nu, _residual(program, network), status)
@@ -442,7 +424,7 @@ def _finish(
 
 
 def _with_cvxpy(program: ConvexProgram, kind: Literal["exact", "patterns"], tol: float) -> Interpolation:
-    """The cone program through CVXPY and Clarabel, then the same exact fit and the same bound."""
+    """The cone program through CVXPY and Clarabel; its directions get exact masses, its ν is priced."""
     try:
         import cvxpy
     except ImportError as error:
@@ -460,10 +442,21 @@ def _with_cvxpy(program: ConvexProgram, kind: Literal["exact", "patterns"], tol:
     problem = cvxpy.Problem(cvxpy.Minimize(size), [link, exact, *cones])
     inner = max(1e-11, 1e-2 * tol)
     problem.solve(solver="CLARABEL", tol_gap_rel=inner, tol_gap_abs=inner, tol_feas=inner)
-    best = _Best(np.inf, None, 0.0, np.zeros_like(y))
-    if v.value is not None and w.value is not None:
-        zero = np.zeros_like(y)
-        point = Solution(v.value, w.value, Status.CONVERGED, 0.0, 0.0, 0.0, 0.0, zero)
-        for nu in (link.dual_value, -link.dual_value):
-            _update(program, best, point, np.ravel(nu))
+    if v.value is None or w.value is None:
+        raise ArithmeticError(f"Clarabel found no solution ({problem.status}): use solver='auto'.")
+    best = _Best(np.zeros_like(y))
+    nu = np.ravel(link.dual_value)
+    nu = nu if nu @ y > 0 else -nu
+    if program.loss != "squared":
+        nu = y * np.maximum(y * nu, 0.0)
+    near, rho = _violated(program, nu, 0.99)
+    _raise_bound(program, best, nu / (rho * _OUTWARD))
+    blocks = np.concatenate([v.value, w.value], axis=1)
+    norm = np.linalg.norm(blocks, axis=0)
+    keep = norm > 1e-7 * norm.max()
+    both = np.repeat([1.0, -1.0], masks.shape[1])
+    atoms = _Atoms(blocks[:, keep] / norm[keep], both[keep]).joined(near)
+    _, mass = _masses(program, atoms, fits=True)
+    if mass is not None:
+        _keep(program, best, atoms, mass)
     return _finish(program, best, kind, Status.CONVERGED if best.gap <= tol else Status.STALLED)

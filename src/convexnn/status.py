@@ -7,6 +7,7 @@ class Status(Enum):
     """The reason a solver or a training run stopped; ``str(status)`` is a sentence."""
 
     CONVERGED = "The relative gap reached the tolerance."
+    UNPROVEN = "The estimated gap reached the tolerance; the proven gap of the certificate is larger."
     ZERO = "beta is at or above beta_max, so the zero network is a global optimum."
     TIME_LIMIT = "The time limit was reached: this is the best point so far."
     ITERATION_LIMIT = "The iteration limit was reached: this is the best point so far."

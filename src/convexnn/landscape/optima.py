@@ -90,10 +90,8 @@ def optimal_set(program: ConvexProgram, solution: Solution | None = None, tol: f
     r"""{(a_b q_b)_b : a ≥ 0, a_b = 0 unless ‖q_b‖ = β, Σ a_b F_b q_b = fit}, q_b = Π_{K_b}(±XᵀD_bν).
 
     The optima of the program over its pattern set: all global optima of problem (1), up to splitting,
-    permutation and rescaling, if that set is complete.
-
-    Unique if all equicorrelated columns are independent; unique iff those with a_k > 0 in some optimum are
-    (found by linear programs).
+    permutation and rescaling, if that set is complete. Unique if all equicorrelated columns are independent;
+    unique iff those with a_k > 0 in some optimum are (found by linear programs).
 
     Parameters
     ----------
@@ -133,10 +131,9 @@ def optimal_set(program: ConvexProgram, solution: Solution | None = None, tol: f
     active = polytope.positive[:M]
     shared = sum(len(blocks[k]) > 1 for k in np.flatnonzero(active))
     unique = polytope.dimension == 0
-    reason = _reason(polytope, M, shared)
     return OptimalSet(
-        directions, signs, columns, blocks, nu, objective, unique, unique and not shared, reason,
-        polytope.dimension, active, polytope,
+        directions, signs, columns, blocks, nu, objective, unique, unique and not shared,
+        _reason(polytope, M, shared), polytope.dimension, active, polytope,
     )  # fmt: skip
 
 

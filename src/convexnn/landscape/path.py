@@ -39,14 +39,9 @@ class ObjectivePath:
 
 
 def path_to_optimum(
-    network: Network,
-    optimum: Network,
-    X: Array,
-    y: Array,
-    beta: float,
-    loss: str = "squared",
+    network: Network, optimum: Network, X: Array, y: Array, beta: float, loss: str = "squared",
     steps: int = 50,
-) -> ObjectivePath:
+) -> ObjectivePath:  # fmt: skip
     """θ(t), 0 ≤ t ≤ 1, with P(θ(t)) non-increasing, from any network of width ≥ n + m* to a global optimum.
 
     In the first stage f is fixed and the penalty falls; in the second f(X) is fixed and the penalty falls or
@@ -78,6 +73,28 @@ def path_to_optimum(
     Source: Wang, Lacotte & Pilanci (2022), on paths of non-increasing objective in wide networks.
     """
     X, y, beta = check_problem(X, y, beta, loss)
+    target = _checked(network, optimum, X, y, beta, loss, steps)
+    aligned = _align(network, steps)
+    parts = _slots(aligned[-1])
+    corners = reduction(columns_of(parts, X), parts.masses, tol=1e-13)
+    reduced = [put_together(parts, a) for a in _refined(corners, steps)]
+    moved = _interpolate(parts, corners[-1], target, steps)
+    last = [net.objective(X, y, beta, loss) for net in moved]
+    moved = moved[: int(np.argmin(last)) + 1]
+    networks = (*aligned, *reduced[1:], *moved[1:])
+    objective = np.array([net.objective(X, y, beta, loss) for net in networks])
+    return ObjectivePath(networks, objective, _stages(len(aligned), len(reduced) - 1, len(moved) - 1))
+
+
+def _stages(*counts: int) -> tuple[Stage, ...]:
+    names: tuple[Stage, ...] = ("align", "reduce", "interpolate")
+    return tuple(name for name, count in zip(names, counts, strict=True) for _ in range(count))
+
+
+def _checked(
+    network: Network, optimum: Network, X: Array, y: Array, beta: float, loss: str, steps: int
+) -> Parts:
+    """The parts of the optimum, after everything that may be wrong has been refused."""
     target = take_apart(optimum)
     take_apart(network)  # refuses several outputs
     width, needed = network.U.shape[1], len(X) + len(target.masses)
@@ -91,21 +108,7 @@ def path_to_optimum(
     start, end = network.objective(X, y, beta, loss), optimum.objective(X, y, beta, loss)
     if end > start * (1.0 + 1e-12):
         raise ValueError(f"The objective {end:.10g} of optimum is above that of the network, {start:.10g}.")
-    aligned = _align(network, steps)
-    parts = _slots(aligned[-1])
-    corners = reduction(columns_of(parts, X), parts.masses, tol=1e-13)
-    reduced = [put_together(parts, a) for a in _refined(corners, steps)]
-    moved = _interpolate(parts, corners[-1], target, steps)
-    last = [net.objective(X, y, beta, loss) for net in moved]
-    moved = moved[: int(np.argmin(last)) + 1]
-    networks = (*aligned, *reduced[1:], *moved[1:])
-    lengths: tuple[tuple[Stage, int], ...] = (
-        ("align", len(aligned)),
-        ("reduce", len(reduced) - 1),
-        ("interpolate", len(moved) - 1),
-    )
-    stages = tuple(stage for stage, count in lengths for _ in range(count))
-    return ObjectivePath(networks, np.array([net.objective(X, y, beta, loss) for net in networks]), stages)
+    return target
 
 
 def _align(network: Network, steps: int) -> list[Network]:

@@ -33,7 +33,7 @@ _DECAY = (0.9, 0.99)
 #: Smoothing of a sector's maximum and of the maximum over sectors at the start, relative to ρ.
 _SMOOTH = 0.03
 #: Cutting happens between these shares of the run, in this many rounds.
-_CUT_FROM, _CUT_TO, _ROUNDS = 0.05, 0.4, 10
+_CUT_FROM, _CUT_TO, _ROUNDS = 0.05, 0.2, 10
 #: A sector is cut only if it carries this share of the maximum.
 _SHARE = 1e-3
 #: Steps between two certified values.

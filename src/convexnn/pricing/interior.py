@@ -27,11 +27,11 @@ from convexnn.pricing.boxes import (
 
 _MAX_ITERATIONS = 40
 #: Complementarity Σ and slack at the start, in units of the expected bound (squared, plain).
-_FIRST_GAP, _FIRST_SLACK = 0.05, 0.02
+_FIRST_GAP, _FIRST_SLACK = 0.02, 0.005
 #: Bound and dual value this close mean that the box is solved.
 _CLOSE = 1e-9
 #: A step goes this far towards the boundary.
-_BACK = 0.95
+_BACK = 0.98
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -227,7 +227,7 @@ def _step(box, s, mu):  # type: ignore[no-untyped-def]
     w, wnew = s.small[0], s.small[7]
     spread(s.small[2], box.axes.shape[0], dt)
     times_rows(box.N, mn, s.small[6], ddelta)
-    primal, dual = _BACK, _BACK  # their inverses times 0.95, at least
+    primal, dual = _BACK, _BACK  # _BACK over them, at least
     for v in range(V):
         change[v] = (mu - lam[v] * dt[v]) / t[v] - lam[v]
         primal = max(primal, -dt[v] / t[v])

@@ -17,7 +17,7 @@ from convexnn.pricing.boxes import Box, Scratch, make_box, make_scratch
 from convexnn.pricing.interior import bound_box
 
 _SMALLEST = 2.0**-45
-#: Entries of Tree.tally and Tree.found[:3].
+#: Entries of Tree.tally, and of Tree.found[:3].
 COUNT, NODES = 0, 1
 PRUNED, STUCK, VALUE = 0, 1, 2
 
@@ -86,6 +86,13 @@ def halved(tree: Tree) -> tuple[Tree, Tree]:
     parts[0].tally[NODES] = tree.tally[NODES]
     parts[0].found[: 3 + r] = tree.found
     return parts[0], parts[1]
+
+
+@njit(cache=True, nogil=True)
+def _copy(a, b):  # type: ignore[no-untyped-def]
+    """b ← a; a loop compiles much faster than a slice assignment."""
+    for i in range(a.shape[0]):
+        b[i] = a[i]
 
 
 @njit(cache=True, nogil=True)
@@ -188,7 +195,7 @@ def _note_value(tree, x, u):  # type: ignore[no-untyped-def]
         length += u[j] * u[j]
     if value > tree.found[VALUE] * np.sqrt(length):
         tree.found[VALUE] = value / np.sqrt(length)
-        tree.found[3:] = u
+        _copy(u, tree.found[3:])
 
 
 @njit(cache=True, nogil=True)
@@ -197,14 +204,14 @@ def advance(tree, tau, limit):  # type: ignore[no-untyped-def]
     pool, order, tally, found, box = tree.pool, tree.order, tree.tally, tree.found, tree.box
     r = tree.A.shape[0]
     k = r - 1
-    record, x, u, last = np.empty(3 * r + 1), np.empty(k), np.empty(r), tally[1] + limit
-    while tally[0] > 0 and tally[1] < last and tally[0] < order.shape[0]:
-        record[:] = pool[order[0]]
+    record, x, u, last = np.empty(3 * r + 1), np.empty(k), np.empty(r), tally[NODES] + limit
+    while tally[COUNT] > 0 and tally[NODES] < last and tally[COUNT] < order.shape[0]:
+        _copy(pool[order[0]], record)
         if record[0] <= tau:
             return
-        tally[0] -= 1
-        order[0], order[tally[0]] = order[tally[0]], order[0]
-        _sift_down(pool, order, tally[0])
+        tally[COUNT] -= 1
+        order[0], order[tally[COUNT]] = order[tally[COUNT]], order[0]
+        _sift_down(pool, order, tally[COUNT])
         centre, half = record[1 : 1 + r], record[1 + r : 1 + 2 * r]
         axis = int(record[3 * r])
         at = 0
@@ -215,7 +222,7 @@ def advance(tree, tau, limit):  # type: ignore[no-untyped-def]
             at = 0
         width = 0.5 * half[axis]
         if width < _SMALLEST:
-            found[1] = max(found[1], record[0])
+            found[STUCK] = max(found[STUCK], record[0])
             continue
         middle, position = centre[axis], record[1 + 2 * r + at]
         half[axis] = width
@@ -223,19 +230,17 @@ def advance(tree, tau, limit):  # type: ignore[no-untyped-def]
             sign = 2.0 * side - 1.0
             centre[axis] = middle + sign * width
             _set_box(tree, centre, half)
-            x[:] = record[1 + 2 * r : 1 + 2 * r + k]
+            _copy(record[1 + 2 * r : 1 + 2 * r + k], x)
             x[at] = 2.0 * position - sign
             bound = bound_box(box, tree.scratch, x, tau, record[0], tree.mass, tree.terms)
-            tally[1] += 1
+            tally[NODES] += 1
             if bound <= tau:
-                found[0] = max(found[0], bound)
+                found[PRUNED] = max(found[PRUNED], bound)
                 continue
             _note_value(tree, x, u)
-            slot = order[tally[0]]
-            pool[slot, 0] = bound
-            pool[slot, 1 : 1 + r] = centre
-            pool[slot, 1 + r : 1 + 2 * r] = half
-            pool[slot, 1 + 2 * r : 1 + 2 * r + k] = x
-            pool[slot, 3 * r] = box.axes[_best_axis(box)]
-            tally[0] += 1
-            _sift_up(pool, order, tally[0] - 1)
+            child = pool[order[tally[COUNT]]]
+            _copy(record, child)  # with the centre and half-widths of this child
+            _copy(x, child[1 + 2 * r : 1 + 2 * r + k])
+            child[0], child[3 * r] = bound, box.axes[_best_axis(box)]
+            tally[COUNT] += 1
+            _sift_up(pool, order, tally[COUNT] - 1)

@@ -5,7 +5,7 @@ min over m, U, α of  L(Σ_j (X u_j)_+ α_j, y) + (β/2) Σ_j (‖u_j‖² + α_
 
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,9 @@ from convexnn.descent import descend
 from convexnn.losses import check_problem, get_loss
 from convexnn.network import Network
 from convexnn.pricing.local import rho_estimate
+from convexnn.rigorous import prove
 from convexnn.status import Status
-from convexnn.training.loop import State, Task, make_task, run, start_state
+from convexnn.training.loop import Best, State, Task, make_task, run, start_state
 
 __all__ = ["TrainResult", "train"]
 
@@ -24,6 +25,23 @@ _START_STEPS = 1500
 _START_RATE = 0.05
 #: Seconds that the certificate of a run cut short may take, and the share of `max_time` if that is more.
 _LAST_SECONDS, _LAST_SHARE = 2.0, 0.1
+#: Seconds for a proof without a time limit.
+_PROOF_SECONDS = 60.0
+
+CertificateKind = Literal["auto", "exact", "bounded", "estimated"]
+
+
+#: Share of `tol` at which training stops where a proof, which costs some of the gap, comes after.
+_PROVEN_SHARE = 0.6
+
+
+class _Wanted(NamedTuple):
+    """What the caller asked of the result."""
+
+    tol: float
+    kind: CertificateKind
+    seconds: float  # for the final certificate
+    max_neurons: int | None
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,7 @@ def train(
     max_neurons: int | None = None,
     seed: int = 0,
     warm_start: Network | None = None,
+    certificate: CertificateKind = "auto",
     progress: Progress | None = None,
 ) -> TrainResult:
     r"""min over m, U, α of L(Σ_j (Xu_j)_+ α_j, y) + (β/2) Σ_j (‖u_j‖² + α_j²), to a certified gap.
@@ -76,7 +95,7 @@ def train(
         Relative gap (primal − bound)/primal at which to stop, after verification.
     max_time : float, optional
         Seconds; then the best network so far is returned. Its certificate may take two seconds more, or a
-        tenth of this if that is longer.
+        tenth of this if that is longer; a proof that was asked for may take what is left of it.
     max_neurons : int, optional
         Limit on the width. If the optimum needs more, the largest neurons are kept and polished by
         descent; the certificate tells what that costs.
@@ -84,6 +103,9 @@ def train(
         Same inputs and seed, same result.
     warm_start : Network, optional
         Start here in place of a short run of Adam.
+    certificate : {"auto", "exact", "bounded", "estimated"}
+        The kind of the final certificate, as in `certify`. Training itself stops on estimated bounds;
+        ``auto`` keeps the estimate unless an exact one is cheap and within `tol`.
     progress : callable, optional
         Receives each row of the history.
 
@@ -100,7 +122,8 @@ def train(
     begin = perf_counter()
     X, y, beta = check_problem(X, y, beta, loss)
     _check_options(X, y, tol, max_time, max_neurons, warm_start)
-    task = make_task(X, y, beta, loss, tol, max_time, seed)
+    inner_tol = _PROVEN_SHARE * tol if certificate in ("exact", "bounded") else tol
+    task = make_task(X, y, beta, loss, inner_tol, max_time, seed)
     history: list[dict[str, Any]] = []
 
     def record(state: State) -> None:
@@ -126,7 +149,11 @@ def train(
         status = run(task, state, record)
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
-    return _result(task, state, history, status, max_neurons, max_time, begin)
+    seconds = _LAST_SECONDS if max_time is None else max(_LAST_SECONDS, _LAST_SHARE * max_time)
+    if certificate in ("exact", "bounded"):
+        seconds = max(seconds, _PROOF_SECONDS if max_time is None else task.deadline - perf_counter())
+    wanted = _Wanted(tol, certificate, seconds, max_neurons)
+    return _result(task, state, history, status, wanted, begin)
 
 
 def _check_options(
@@ -166,10 +193,6 @@ def _descend(task: Task, top: float, seed: int) -> Network:
     return Network(scaled.U * factor, scaled.alpha * factor)
 
 
-def _last_seconds(max_time: float | None) -> float:
-    return _LAST_SECONDS if max_time is None else max(_LAST_SECONDS, _LAST_SHARE * max_time)
-
-
 def _zero_result(task: Task, history: list[dict[str, Any]], begin: float) -> TrainResult:
     """The zero network, which is optimal at β ≥ β_max."""
     network = Network.zero(task.X.shape[1])
@@ -184,29 +207,48 @@ def _zero_result(task: Task, history: list[dict[str, Any]], begin: float) -> Tra
 
 
 def _result(
-    task: Task, state: State | None, history: list[dict[str, Any]], status: Status, max_neurons: int | None,
-    max_time: float | None, begin: float,
-) -> TrainResult:  # fmt: skip
+    task: Task,
+    state: State | None,
+    history: list[dict[str, Any]],
+    status: Status,
+    wanted: _Wanted,
+    begin: float,
+) -> TrainResult:
     if state is None:
         network = Network.zero(task.X.shape[1])
-        certificate = certify(network, task.X, task.y, task.beta, task.loss, _LAST_SECONDS, seed=task.seed)
+        certificate = certify(network, task.X, task.y, task.beta, task.loss, wanted.seconds, seed=task.seed)
         return TrainResult(network, certificate, history, status)
-    best = state.best
-    network = best.network(task.X)
-    if max_neurons is not None and network.n_neurons > max_neurons:
-        network = _narrowed(task, network, max_neurons)
+    network = state.best.network(task.X)
+    if wanted.max_neurons is not None and network.n_neurons > wanted.max_neurons:
+        network = _narrowed(task, network, wanted.max_neurons)
         status = Status.WIDTH_LIMIT if status is Status.CONVERGED else status
-    primal = network.objective(task.X, task.y, task.beta, task.loss)
-    if best.starts and best.gap <= task.tol:
-        certificate = make_certificate(
-            primal, best.nu, best.rho, task.y, task.beta, task.loss, "estimated", best.starts, begin
-        )
-    else:
-        certificate = certify(
-            network, task.X, task.y, task.beta, task.loss, _last_seconds(max_time),
-            nu=best.nu if best.nu.any() else None, seed=task.seed,
-        )  # fmt: skip
+    certificate = _certificate(task, state.best, network, wanted, begin)
+    if status is Status.CONVERGED and certificate.relative_gap > wanted.tol * (1.0 + 1e-6):
+        status = Status.UNPROVEN
     return TrainResult(network, certificate, history, status)
+
+
+def _certificate(task: Task, best: Best, network: Network, wanted: _Wanted, begin: float) -> Certificate:
+    """The verified bound of the run, then a proven one if that is asked for, or cheap and good enough."""
+    kind, seconds = wanted.kind, wanted.seconds
+    primal = network.objective(task.X, task.y, task.beta, task.loss)
+    data = (task.y, task.beta, task.loss)
+    if not best.starts or best.gap > task.tol:
+        return certify(
+            network, task.X, *data, seconds, nu=best.nu if best.nu.any() else None,
+            certificate="estimated" if kind == "auto" else kind, seed=task.seed,
+        )  # fmt: skip
+    estimated = make_certificate(primal, best.nu, best.rho, *data, "estimated", best.starts, begin)
+    if kind == "estimated":
+        return estimated
+    proof = prove(
+        task.X, *data, best.nu, kind=kind, primal=primal, rtol=min(1e-3, 0.1 * wanted.tol),
+        max_time=None if kind == "auto" else seconds,
+    )  # fmt: skip
+    if proof is None:
+        return estimated
+    proven = make_certificate(primal, proof.nu, proof.rho, *data, proof.kind, 0, begin)
+    return estimated if kind == "auto" and proven.relative_gap > task.tol else proven
 
 
 def _narrowed(task: Task, network: Network, width: int) -> Network:

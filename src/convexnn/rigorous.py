@@ -1,0 +1,122 @@
+r"""Proven bounds for certificates: which method for which data, and what it proves.
+
+* rank X ≤ 2: an angular sweep. Few patterns: all of them. Rank up to 12: branch and bound. Each gives
+  ρ ≤ max(β, ρ)(1 + ε): kind ``exact``; branch and bound cut short still gives a bound: kind ``bounded``.
+* any rank: the semidefinite bound, with ν moved to where that bound is best: kind ``bounded``.
+"""
+
+from time import perf_counter
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from convexnn._types import Array
+from convexnn.enumeration import pattern_bound
+from convexnn.losses import get_loss
+from convexnn.patterns import Patterns
+from convexnn.pricing.branch_and_bound import MAX_RANK, rho_bounds
+from convexnn.pricing.spectral import spectral_dual
+from convexnn.pricing.sweep import rho_sweep
+from convexnn.program import ConvexProgram
+
+#: Up to this many patterns (by the bound), enumerating them all is quicker than branch and bound.
+_FEW_PATTERNS = 2000
+#: Outward inflation of ρ from complete enumeration: ten times the tolerance of the projections.
+_PROJECTION = 1e-10
+#: `certificate="auto"`: highest rank, rows × rank and boxes of an attempt at an exact certificate.
+_AUTO_RANK, _AUTO_NODES = 5, 20_000
+
+
+class Proof(NamedTuple):
+    """A dual point with a proven bound on max ρ(±ν)."""
+
+    nu: Array
+    rho: float
+    kind: Literal["exact", "bounded"]
+
+
+def exact_proof(
+    X: Array, nu: Array, beta: float, *, rtol: float, max_time: float | None, max_nodes: int | None = None
+) -> Proof:
+    """ρ(±ν) ≤ max(β, ρ)(1 + rtol) for one output; kind ``bounded`` if a limit came first.
+
+    Raises
+    ------
+    ValueError
+        If the rank of X is above 12.
+    """
+    rank = int(np.linalg.matrix_rank(X))
+    if rank > MAX_RANK:
+        raise ValueError(
+            f"An exact certificate needs X of rank at most {MAX_RANK}; it has rank {rank}: "
+            'ask for certificate="bounded" or "estimated".'
+        )
+    if rank <= 2:
+        return Proof(nu, max(rho_sweep(X, nu)[1], rho_sweep(X, -nu)[1]), "exact")
+    if pattern_bound(len(X), rank)[0] <= _FEW_PATTERNS:
+        everything = ConvexProgram(X, nu, Patterns.enumerate(X), beta)
+        return Proof(nu, everything.rho(nu) * (1.0 + _PROJECTION), "exact")
+    bound = rho_bounds(X, nu, threshold=beta, rtol=rtol, max_time=max_time, max_nodes=max_nodes)
+    return Proof(nu, bound.upper, "exact" if bound.finished else "bounded")
+
+
+def bounded_proof(
+    X: Array, y: Array, beta: float, loss: str, nu: Array, *, primal: float, rtol: float, max_time: float
+) -> Proof:
+    """The better of branch and bound (half the time, where the rank allows) and the semidefinite bound."""
+    begin = perf_counter()
+    proofs: list[Proof] = []
+    if int(np.linalg.matrix_rank(X)) <= MAX_RANK:
+        proofs.append(exact_proof(X, nu, beta, rtol=rtol, max_time=0.5 * max_time))
+        if proofs[0].kind == "exact":
+            return proofs[0]
+    left = max(0.1, max_time - (perf_counter() - begin))
+    moved, rho = spectral_dual(X, y, beta, loss, nu, primal=primal, tol=rtol, max_time=left)
+    proofs.append(Proof(moved, rho, "bounded"))
+    return max(proofs, key=lambda proof: _value(proof, y, beta, loss))
+
+
+def prove(
+    X: Array, y: Array, beta: float, loss: str, nu: Array, *, kind: str, primal: float, rtol: float,
+    max_time: float | None,
+) -> Proof | None:  # fmt: skip
+    """The proof that a certificate of this kind asks for, over every output; None if ``auto`` gives up.
+
+    ``auto`` tries for an exact one while that is cheap: rank at most 5 and 20,000 boxes.
+    """
+    columns = nu.reshape(len(nu), -1).T
+    targets = y.reshape(len(y), -1).T
+    if kind == "auto" and int(np.linalg.matrix_rank(X)) > _AUTO_RANK:
+        return None
+    proofs = []
+    for column, target in zip(columns, targets, strict=True):
+        column = np.ascontiguousarray(column)
+        if kind == "bounded":
+            share = (60.0 if max_time is None else max_time) / len(columns)
+            proofs.append(
+                bounded_proof(
+                    X,
+                    np.ascontiguousarray(target),
+                    beta,
+                    loss,
+                    column,
+                    primal=primal,
+                    rtol=rtol,
+                    max_time=share,
+                )
+            )
+            continue
+        limit = _AUTO_NODES if kind == "auto" else None
+        proof = exact_proof(X, column, beta, rtol=rtol, max_time=max_time, max_nodes=limit)
+        if kind == "auto" and proof.kind != "exact":
+            return None
+        proofs.append(proof)
+    kinds = {proof.kind for proof in proofs}
+    moved = np.stack([proof.nu for proof in proofs], axis=1).reshape(nu.shape)
+    return Proof(moved, max(proof.rho for proof in proofs), "exact" if kinds == {"exact"} else "bounded")
+
+
+def _value(proof: Proof, y: Array, beta: float, loss: str) -> float:
+    function = get_loss(loss)
+    t = function.best_scale(proof.nu, y, beta / proof.rho if proof.rho > 0 else np.inf)
+    return function.dual_value(t * proof.nu, y)
