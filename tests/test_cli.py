@@ -69,8 +69,7 @@ def test_fit_writes_the_three_files_and_says_the_certificate(fitted: tuple[Path,
     _, out, result = fitted
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in out.iterdir()) == ["history.csv", "model.safetensors", "report.html"]
-    assert "estimated lower bound" in result.stdout
-    assert "not a proof" in result.stdout
+    assert "proved lower bound" in result.stdout  # six columns: an exact certificate is cheap
     assert "accuracy" in result.stdout
     assert "30 training rows, 10 test rows" in result.stdout
     with (out / "history.csv").open() as file:
@@ -124,7 +123,16 @@ def test_certify_recomputes_the_certificate(fitted: tuple[Path, Path, Result]) -
     assert "the 30 rows that the model was trained on" in result.stdout
     primal = TableModel.load(out).record["certificate"]["primal"]
     assert f"{primal:.6g}" in result.stdout
+    assert "proved gap" in result.stdout
+
+
+def test_the_kind_of_certificate_can_be_chosen_and_is_named(fitted: tuple[Path, Path, Result]) -> None:
+    table, out, _ = fitted
+    result = run("certify", out, table, "--certificate", "estimated")
+    assert result.exit_code == 0, result.output
     assert "estimated gap" in result.stdout
+    assert "not a proof" in result.stdout
+    assert run("certify", out, table, "--certificate", "certain").exit_code == 2
 
 
 def test_certify_says_when_the_table_is_another(fitted: tuple[Path, Path, Result], tmp_path: Path) -> None:

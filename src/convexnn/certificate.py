@@ -22,6 +22,8 @@ from convexnn.program import ConvexProgram
 from convexnn.rigorous import prove
 
 Kind = Literal["exact", "bounded", "estimated", "patterns"]
+#: What a caller may ask for.
+CertificateKind = Literal["auto", "exact", "bounded", "estimated"]
 
 #: Rows with |1 − yf| below this count as lying on the kink of the hinge.
 _ON_MARGIN = 1e-6
@@ -98,7 +100,7 @@ def certify(
     *,
     nu: Array | None = None,
     patterns: Patterns | None = None,
-    certificate: Literal["auto", "exact", "bounded", "estimated"] = "auto",
+    certificate: CertificateKind = "auto",
     rtol: float = 1e-4,
     starts: int | None = None,
     seed: int = 0,
@@ -124,7 +126,7 @@ def certify(
     certificate : {"auto", "exact", "bounded", "estimated"}
         The kind wanted. ``exact`` needs rank X ≤ 12 and grows steeply with the rank; if `max_time` ends it,
         the certificate is ``bounded`` and says so. ``bounded`` is proven at any rank (60 s unless `max_time`
-        says otherwise). ``auto`` is exact where that is cheap (rank ≤ 5, at most 20,000 boxes), else
+        says otherwise). ``auto`` is exact where that is cheap (rank ≤ 7, at most 20,000 boxes), else
         ``estimated``.
     rtol : float
         How closely ``exact`` and ``bounded`` pin ρ down: ρ ≤ max(β, ρ)(1 + rtol).

@@ -4,7 +4,7 @@ import math
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -314,6 +314,10 @@ def certify(
     model: Model,
     table: Table,
     max_time: Annotated[float | None, typer.Option(help="Seconds for the certificate.")] = None,
+    kind: Annotated[
+        Literal["auto", "exact", "bounded", "estimated"],
+        typer.Option("--certificate", help="exact needs rank at most 12; auto: exact if that is cheap."),
+    ] = "auto",
 ) -> None:
     """Compute the certificate of MODEL anew.
 
@@ -325,7 +329,7 @@ def certify(
     if max_time is not None and not max_time > 0:
         raise ValueError(f"--max-time must be a positive number of seconds; it is {max_time:g}.")
     trained = TableModel.load(model)
-    certificate, same = trained.certify(_read_for(trained, table, with_target=True), max_time)
+    certificate, same = trained.certify(_read_for(trained, table, with_target=True), max_time, kind)
     say(_rows_sentence(trained.record["split"], len(certificate.nu), same))
     record = certificate_record(certificate)
     show_tables((("certificate", ""), certificate_rows(record, trained.network.n_neurons)))

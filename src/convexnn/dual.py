@@ -16,6 +16,7 @@ import numpy as np
 
 from convexnn._types import Array, IntArray
 from convexnn.cones import Rows, adjoint_blocks, prepare_rows, project_blocks
+from convexnn.landscape.neurons import prune
 from convexnn.losses import Loss, check_problem, get_loss
 from convexnn.network import Network
 from convexnn.patterns import Patterns
@@ -33,8 +34,6 @@ _CHUNK = 2048
 _ROUNDS = 200
 #: What ρ is multiplied by, so that rounding cannot make an infeasible ν look feasible.
 _OUTWARD = 1.0 + 1e-12
-#: Singular values below this part of the largest make columns dependent.
-_DEPENDENT = 1e-10
 
 
 @dataclass(frozen=True)
@@ -309,12 +308,10 @@ def _update(whole: ConvexProgram, best: _Best, solution: Solution, rho: float) -
 
 
 def minimal_width(network: Network, X: Array) -> MinimalWidth:
-    r"""m* of a solution: prune until the columns α_j(Xu_j)_+ are linearly independent.
+    """m* of a solution: merge neurons of one cell and sign, prune until the columns (Xu_j)_+ are independent.
 
-    While Σ_j b_j α_j (Xu_j)_+ = 0 has a solution b ≠ 0, signed so that Σ_j b_j‖u_j‖|α_j| ≥ 0, neuron j keeps
-    the share 1 − b_j/max b of its output: one neuron goes, the fit on X stays, the penalty does not rise. At
-    an optimum it cannot fall either, so the result is an optimum of at most n neurons. It is irreducible,
-    but another optimum may be narrower still.
+    The fit on X stays and the objective does not rise; at an optimum it cannot fall either, so the result is
+    an optimum of at most n neurons. It is irreducible, but another optimum may be narrower still.
 
     Parameters
     ----------
@@ -327,34 +324,7 @@ def minimal_width(network: Network, X: Array) -> MinimalWidth:
     ValueError
         If the network has several outputs, or X has other columns than the network.
 
-    Source: Mishkin & Pilanci (2023), Algorithm 1; Carathéodory for the bound n.
+    Source: Mishkin & Pilanci (2023), pruning; Carathéodory for the bound n.
     """
-    X = np.asarray(X, dtype=np.float64)
-    network.predict(X[:1])
-    net = network.merged(X)
-    while net.n_neurons:
-        columns = np.maximum(X @ net.U, 0.0) * net.alpha
-        size = np.linalg.norm(columns, axis=0)
-        if not (size > 0).all():  # inactive on X
-            net = Network(net.U[:, size > 0], net.alpha[size > 0])
-            continue
-        b = _dependence(columns / size)
-        if b is None:
-            break
-        b = b / size
-        cost = np.linalg.norm(net.U, axis=0) * np.abs(net.alpha)
-        b = b if b @ cost >= 0 else -b
-        largest = int(np.argmax(b))
-        root = np.sqrt(np.maximum(1.0 - b / b[largest], 0.0))
-        root[largest] = 0.0
-        net = Network(net.U * root, net.alpha * root).balanced()
-    return MinimalWidth(net.n_neurons, len(X), net)
-
-
-def _dependence(columns: Array) -> Array | None:
-    """A unit vector b with columns b = 0, or None if the columns are independent."""
-    n, m = columns.shape
-    _, s, Vt = np.linalg.svd(columns, full_matrices=m > n)
-    if m > n or s[-1] <= _DEPENDENT * s[0]:
-        return np.asarray(Vt[-1])
-    return None
+    pruned = prune(network.merged(X), X)
+    return MinimalWidth(pruned.n_neurons, len(np.asarray(X)), pruned)

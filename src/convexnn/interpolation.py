@@ -11,7 +11,8 @@ The limit is p*(β)/β → R*, and for the dual ν* at every β: R* − (β/2)�
 hinge); p*(β) = βR* as soon as β max|ν*| ≤ 1 (hinge). The logistic loss is never zero, so p*(β)/β may diverge.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
@@ -32,7 +33,7 @@ __all__ = ["Interpolation", "interpolate"]
 #: A fit whose largest error is below this part of the largest target is exact.
 EXACT = 1e-9
 #: Eigenvalues of the map from masses to fits below this part of the largest are zero.
-_RANK = 1e-12
+_RANK = 1e-13
 _OUTWARD = 1.0 + 1e-12
 _ROUNDS, _PATIENCE = 500, 60
 #: Directions of the first linear program, those added a round, and the most that are kept.
@@ -40,6 +41,7 @@ _FIRST, _NEW, _MOST = 2000, 300, 4000
 _LP = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 #: ρ(±ν) − 1 below this is no violation.
 _VIOLATED = 1e-11
+
 
 @dataclass(frozen=True)
 class Interpolation:
@@ -90,7 +92,6 @@ def interpolate(
     tol: float = 1e-8,
     max_time: float | None = None,
     max_patterns: int = 20_000,
-    solver: Literal["auto", "cvxpy"] = "auto",
 ) -> Interpolation:
     r"""min Σ_i (‖v_i‖ + ‖w_i‖) over v_i, w_i ∈ K_i with an exact fit (squared) or margins y f ≥ 1.
 
@@ -104,11 +105,9 @@ def interpolate(
     tol : float
         Relative gap (cost − bound)/cost at which to stop.
     max_time : float, optional
-        Seconds, without the enumeration and not for CVXPY; then the best network that fits, if there is one.
+        Seconds, without the enumeration; then the best network that fits, if there is one.
     max_patterns : int
         Most patterns to enumerate.
-    solver : {"auto", "cvxpy"}
-        Cutting planes; or the cone program handed to Clarabel.
 
     Raises
     ------
@@ -123,7 +122,7 @@ def interpolate(
     Source: Pilanci & Ergen (2020), the limit β → 0 of Theorem 1; Kelley (1960) for cutting planes.
     """
     X, y, _ = check_problem(X, y, 1.0, loss)
-    _check_options(y, loss, tol, max_time, solver)
+    _check_options(y, loss, tol, max_time)
     if patterns is None:
         patterns = Patterns.enumerate(X, max_patterns=max_patterns)
         kind: Literal["exact", "patterns"] = "exact"
@@ -134,13 +133,11 @@ def interpolate(
     if not y.any():
         zero = np.zeros_like(y)
         return Interpolation(Network.zero(X.shape[1]), 0.0, 0.0, 0.0, kind, zero, 0.0, Status.ZERO)
-    if solver == "cvxpy":
-        return _with_cvxpy(program, kind, tol)
     deadline = np.inf if max_time is None else perf_counter() + max_time
     return _by_cutting_planes(program, kind, tol, deadline)
 
 
-def _check_options(y: Array, loss: str, tol: float, max_time: float | None, solver: str) -> None:
+def _check_options(y: Array, loss: str, tol: float, max_time: float | None) -> None:
     if loss == "logistic":
         raise ValueError(
             "The logistic loss is never zero, so p*/β may diverge as β → 0 and there is no interpolation "
@@ -152,8 +149,6 @@ def _check_options(y: Array, loss: str, tol: float, max_time: float | None, solv
         raise ValueError(f"tol must be a positive finite number; it is {tol!r}.")
     if max_time is not None and not max_time > 0:
         raise ValueError(f"max_time must be positive or None; it is {max_time!r}.")
-    if solver not in ("auto", "cvxpy"):
-        raise ValueError(f"solver must be 'auto' or 'cvxpy'; it is {solver!r}.")
 
 
 # ---- is there a fit at all? ---------------------------------------------------------------------------
@@ -186,18 +181,20 @@ def _refuse_misfit(program: ConvexProgram, kind: str) -> None:
 def _refuse_rows(X: Array, y: Array, is_squared: bool) -> None:
     """f(0) = 0 and f(cx) = c f(x) for c > 0: rows that contradict this rule out any fit."""
     norms = np.linalg.norm(X, axis=1)
-    for i in np.flatnonzero((norms == 0) & ((y != 0) | (not is_squared))):
+    zero = np.flatnonzero((norms == 0) & (y != 0))
+    if len(zero):
+        i = int(zero[0])
         raise ValueError(
-            f"There is no exact fit: row {i} of X is zero, where every network gives 0, and y[{i}] is {y[i]:g}; "
-            "a column of ones would help."
+            f"There is no exact fit: row {i} of X is zero, where every network gives 0, and y[{i}] is "
+            f"{y[i]:g}; a column of ones would help."
         )
     used = np.flatnonzero(norms > 0)
     unit, height = X[used] / norms[used, None], y[used] / norms[used]
     order = np.lexsort(np.round(unit, 9).T)
-    for a, b in zip(order[:-1], order[1:], strict=True):
+    for a, b in pairwise(order):
         if np.abs(unit[a] - unit[b]).max() > 1e-12:
             continue
-        scale = max(1.0, abs(height[a]), abs(height[b]))
+        scale = max(abs(height[a]), abs(height[b]))
         disagree = abs(height[a] - height[b]) > 1e-10 * scale if is_squared else height[a] * height[b] < 0
         if disagree:
             i, j = sorted((int(used[a]), int(used[b])))
@@ -231,10 +228,8 @@ class _Atoms(NamedTuple):
     signs: Array
 
     def joined(self, other: "_Atoms") -> "_Atoms":
-        return _Atoms(
-            np.concatenate([self.directions, other.directions], axis=1),
-            np.concatenate([self.signs, other.signs]),
-        )
+        U = np.concatenate([self.directions, other.directions], axis=1)
+        return _Atoms(U, np.concatenate([self.signs, other.signs]))
 
     def take(self, index: Any) -> "_Atoms":
         return _Atoms(self.directions[:, index], self.signs[index])
@@ -261,37 +256,37 @@ class _Best:
 def _by_cutting_planes(
     program: ConvexProgram, kind: Literal["exact", "patterns"], tol: float, deadline: float
 ) -> Interpolation:
-    """Linear programs over the masses of fixed directions; the dual point of each is priced over all patterns.
+    """Linear programs over the masses of fixed directions; each dual point is priced over all patterns.
 
-    A basic solution has at most n directions. Until the directions can fit, the program minimises the misfit.
+    A basic solution has at most n directions. While they cannot fit, the program is that of least misfit.
     """
     atoms, best = _first_atoms(program), _Best(np.zeros_like(program.y))
     status, idle, last = Status.ITERATION_LIMIT, 0, np.inf
-    fits = False
     for _ in range(_ROUNDS):
-        nu, mass = _masses(program, atoms, fits)
-        if nu is None:
-            fits = False  # rounding: the misfit was not quite zero
-            nu, mass = _masses(program, atoms, fits)
-        if nu is None or mass is None:
+        point = _masses(program, atoms, fits=True)
+        fits = point is not None
+        if point is None:
+            point = _masses(program, atoms, fits=False)
+        if point is None:
             status = Status.FAILED
             break
+        nu, mass = point
+        violated, rho = _violated(program, nu, 1.0 if fits else 1e-9)
         if fits:
             _keep(program, best, atoms, mass)
-        violated, rho = _violated(program, nu, 1.0 if fits else 1e-9)
-        if fits and rho > 0:
-            _raise_bound(program, best, nu / (rho * _OUTWARD))
+            feasible = nu / (rho * _OUTWARD)
+            if (value := float(program.y @ feasible)) > best.bound:
+                best.bound, best.nu = value, feasible
         if best.gap <= tol:
             status = Status.CONVERGED
             break
         if perf_counter() > deadline:
             status = Status.TIME_LIMIT
             break
-        idle, last = (idle + 1, last) if best.gap > 0.9 * last and fits else (0, best.gap)
-        if idle >= _PATIENCE or (fits and not len(violated.signs)):
+        idle, last = (idle + 1, last) if best.gap > 0.9 * last else (0, best.gap)
+        if idle >= _PATIENCE or not len(violated.signs):
             status = Status.STALLED
             break
-        fits = fits or _misfit(program, atoms, mass) <= EXACT
         atoms = _pruned(program, atoms, nu, float(fits)).joined(violated)
     return _finish(program, best, kind, status)
 
@@ -305,13 +300,14 @@ def _first_atoms(program: ConvexProgram) -> _Atoms:
     return _Atoms(np.concatenate([G, G], axis=1), np.repeat([1.0, -1.0], G.shape[1]))
 
 
-def _masses(program: ConvexProgram, atoms: _Atoms, fits: bool) -> tuple[Array | None, Array | None]:
-    """(ν, a): min Σa with the fit exact or, before that, the least misfit Σ|y − Ca| or Σ(1 − y∘Ca)_+."""
+def _masses(program: ConvexProgram, atoms: _Atoms, fits: bool) -> tuple[Array, Array] | None:
+    """(ν, a): min Σa with the fit exact, None if there is none; or else the least misfit of all rows."""
     y, C = program.y, atoms.columns(program.X)
     n, k = C.shape
     is_squared = program.loss == "squared"
     A, b = (C, y) if is_squared else (y[:, None] * C, np.ones(n))
-    rows = np.maximum(np.abs(A).max(axis=1), 1e-300)
+    rows = np.abs(A).max(axis=1)
+    rows = np.where(rows > 0, rows, 1.0)
     A, b = A / rows[:, None], b / rows
     scale = float(b.max() if not is_squared else np.abs(b).max())
     cost = np.ones(k)
@@ -324,17 +320,9 @@ def _masses(program: ConvexProgram, atoms: _Atoms, fits: bool) -> tuple[Array | 
     else:
         found = linprog(cost, A_ub=-A, b_ub=-b / scale, bounds=(0, None), options=_LP)
     if found.x is None:
-        return None, None
+        return None
     nu = found.eqlin.marginals if is_squared else -y * np.minimum(found.ineqlin.marginals, 0.0)
     return nu / rows, scale * found.x[:k]
-
-
-def _misfit(program: ConvexProgram, atoms: _Atoms, mass: Array) -> float:
-    """max|y − Ca|/max|y|, or the largest violation of a margin 1."""
-    fit = atoms.columns(program.X) @ mass
-    if program.loss == "squared":
-        return float(np.abs(program.y - fit).max() / np.abs(program.y).max())
-    return float(np.maximum(1.0 - program.y * fit, 0.0).max())
 
 
 def _keep(program: ConvexProgram, best: _Best, atoms: _Atoms, mass: Array) -> None:
@@ -354,7 +342,7 @@ def _keep(program: ConvexProgram, best: _Best, atoms: _Atoms, mass: Array) -> No
             return
         mass = mass * ((1.0 + 4e-16) / least)
     network = Network(atoms.directions * np.sqrt(mass), atoms.signs * np.sqrt(mass))
-    if network.penalty() < best.cost and _residual(program, network) <= _allowed(program):
+    if network.penalty() < best.cost and _is_fit(program, network):
         best.cost, best.network = network.penalty(), network
 
 
@@ -363,24 +351,15 @@ def _violated(program: ConvexProgram, nu: Array, limit: float) -> tuple[_Atoms, 
     G = program.adjoint(nu).T
     masks = np.ascontiguousarray(program.patterns.masks.T)
     signs = np.repeat([1.0, -1.0], len(G))
-    parts = [
-        project_blocks(
-            program._rows, masks, np.ascontiguousarray(sign * G), tight=np.zeros(G.shape, dtype=np.int64),
-            count=np.zeros(len(G), dtype=np.int64),
-        )
-        for sign in (1.0, -1.0)
-    ]  # fmt: skip
-    W = np.concatenate(parts)
+    W = np.concatenate([G, -G])
+    W = project_blocks(
+        program._rows, np.concatenate([masks, masks]), W, tight=np.zeros(W.shape, dtype=np.int64),
+        count=np.zeros(len(W), dtype=np.int64),
+    )  # fmt: skip
     norm = np.linalg.norm(W, axis=1)
     order = np.argsort(-norm, kind="stable")[:_NEW]
     order = order[norm[order] > limit + _VIOLATED]
     return _Atoms((W[order] / norm[order, None]).T, signs[order]), float(norm.max())
-
-
-def _raise_bound(program: ConvexProgram, best: _Best, nu: Array) -> None:
-    value = float(program.y @ nu)
-    if value > best.bound:
-        best.bound, best.nu = value, nu
 
 
 def _pruned(program: ConvexProgram, atoms: _Atoms, nu: Array, price: float) -> _Atoms:
@@ -391,8 +370,8 @@ def _pruned(program: ConvexProgram, atoms: _Atoms, nu: Array, price: float) -> _
     return atoms.take(np.argsort(reduced, kind="stable")[: _MOST // 2])
 
 
-def _allowed(program: ConvexProgram) -> float:
-    return EXACT * float(np.abs(program.y).max())
+def _is_fit(program: ConvexProgram, network: Network) -> bool:
+    return _residual(program, network) <= EXACT * float(np.abs(program.y).max())
 
 
 def _residual(program: ConvexProgram, network: Network) -> float:
@@ -407,56 +386,16 @@ def _finish(
 ) -> Interpolation:
     if best.network is None:
         if status is Status.TIME_LIMIT:
-            raise TimeoutError("No network that fits was found in max_time: give more time or fewer patterns.")
+            raise TimeoutError(
+                "No network that fits was found in max_time: give more time or fewer patterns."
+            )
         raise ArithmeticError(
             "A fit exists, but floating point did not reach it to nine digits: rescale the columns of X, or "
             "train with a small β."
         )
     network = minimal_width(best.network, program.X).network
-    if network.penalty() > best.cost * _OUTWARD or _residual(program, network) > _allowed(program):
+    if network.penalty() > best.cost * _OUTWARD or not _is_fit(program, network):
         network = best.network.balanced()
     cost = network.penalty()
     gap = (cost - best.bound) / cost
     return Interpolation(network, cost, best.bound, gap, kind, best.nu, _residual(program, network), status)
-
-
-# ---- the same problem for CVXPY -----------------------------------------------------------------------
-
-
-def _with_cvxpy(program: ConvexProgram, kind: Literal["exact", "patterns"], tol: float) -> Interpolation:
-    """The cone program through CVXPY and Clarabel; its directions get exact masses, its ν is priced."""
-    try:
-        import cvxpy
-    except ImportError as error:
-        raise ImportError("solver='cvxpy' needs the package cvxpy: pip install 'convexnn[cvxpy]'.") from error
-    X, y, masks = program.X, program.y, program.patterns.masks
-    v, w = (cvxpy.Variable(program.patterns.generators.shape) for _ in range(2))
-    A = np.concatenate([masks[:, [i]] * X for i in range(masks.shape[1])], axis=1)
-    fit = cvxpy.Variable(len(y))
-    link: Any = fit == A @ cvxpy.vec(v - w, order="F")
-    used = X.any(axis=1)
-    signs = 2.0 * masks[used] - 1.0
-    cones = [cvxpy.multiply(signs, X[used] @ block) >= 0 for block in (v, w)]
-    exact = fit == y if program.loss == "squared" else cvxpy.multiply(y, fit) >= 1
-    size = cvxpy.sum(cvxpy.norm(v, 2, axis=0)) + cvxpy.sum(cvxpy.norm(w, 2, axis=0))
-    problem = cvxpy.Problem(cvxpy.Minimize(size), [link, exact, *cones])
-    inner = max(1e-11, 1e-2 * tol)
-    problem.solve(solver="CLARABEL", tol_gap_rel=inner, tol_gap_abs=inner, tol_feas=inner)
-    if v.value is None or w.value is None:
-        raise ArithmeticError(f"Clarabel found no solution ({problem.status}): use solver='auto'.")
-    best = _Best(np.zeros_like(y))
-    nu = np.ravel(link.dual_value)
-    nu = nu if nu @ y > 0 else -nu
-    if program.loss != "squared":
-        nu = y * np.maximum(y * nu, 0.0)
-    near, rho = _violated(program, nu, 0.99)
-    _raise_bound(program, best, nu / (rho * _OUTWARD))
-    blocks = np.concatenate([v.value, w.value], axis=1)
-    norm = np.linalg.norm(blocks, axis=0)
-    keep = norm > 1e-7 * norm.max()
-    both = np.repeat([1.0, -1.0], masks.shape[1])
-    atoms = _Atoms(blocks[:, keep] / norm[keep], both[keep]).joined(near)
-    _, mass = _masses(program, atoms, fits=True)
-    if mass is not None:
-        _keep(program, best, atoms, mass)
-    return _finish(program, best, kind, Status.CONVERGED if best.gap <= tol else Status.STALLED)

@@ -23,8 +23,8 @@ from convexnn.program import ConvexProgram
 _FEW_PATTERNS = 2000
 #: Outward inflation of ρ from complete enumeration: ten times the tolerance of the projections.
 _PROJECTION = 1e-10
-#: `certificate="auto"`: highest rank, rows × rank and boxes of an attempt at an exact certificate.
-_AUTO_RANK, _AUTO_NODES = 5, 20_000
+#: `certificate="auto"`: highest rank, and boxes, of an attempt at an exact certificate.
+_AUTO_RANK, _AUTO_NODES = 7, 20_000
 
 
 class Proof(NamedTuple):
@@ -82,7 +82,7 @@ def prove(
 ) -> Proof | None:  # fmt: skip
     """The proof that a certificate of this kind asks for, over every output; None if ``auto`` gives up.
 
-    ``auto`` tries for an exact one while that is cheap: rank at most 5 and 20,000 boxes.
+    ``auto`` tries for an exact one while that is cheap: rank at most 7 and 20,000 boxes.
     """
     columns = nu.reshape(len(nu), -1).T
     targets = y.reshape(len(y), -1).T

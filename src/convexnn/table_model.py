@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from convexnn._types import Array, IntArray
-from convexnn.certificate import Certificate, certify
+from convexnn.certificate import Certificate, CertificateKind, certify
 from convexnn.data import Scaler, TableEncoder, split_rows
 from convexnn.losses import get_loss
 from convexnn.network import Network, load_metadata
@@ -161,11 +161,15 @@ class TableModel:
                 columns[f"probability_{self.pipeline.encoder.classes[1]}"] = expit(f)
         return columns
 
-    def certify(self, frame: "pd.DataFrame", max_time: float | None = None) -> tuple[Certificate, bool]:
+    def certify(
+        self, frame: "pd.DataFrame", max_time: float | None = None, kind: CertificateKind = "auto"
+    ) -> tuple[Certificate, bool]:
         """The certificate on the training rows of `frame`, computed anew; False if it is another table."""
         Z, y, same = self.training_rows(frame)
         nu = self.nu if same else None
-        certificate = certify(self.network, Z, y, self.beta, loss=self.loss, max_time=max_time, nu=nu)
+        certificate = certify(
+            self.network, Z, y, self.beta, loss=self.loss, max_time=max_time, nu=nu, certificate=kind
+        )
         return certificate, same
 
     def training_rows(self, frame: "pd.DataFrame") -> tuple[Array, Array, bool]:

@@ -5,12 +5,12 @@ min over m, U, α of  L(Σ_j (X u_j)_+ α_j, y) + (β/2) Σ_j (‖u_j‖² + α_
 
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from convexnn._types import Array, Progress
-from convexnn.certificate import Certificate, certify, make_certificate
+from convexnn.certificate import Certificate, CertificateKind, certify, make_certificate
 from convexnn.descent import descend
 from convexnn.losses import check_problem, get_loss
 from convexnn.network import Network
@@ -27,8 +27,6 @@ _START_RATE = 0.05
 _LAST_SECONDS, _LAST_SHARE = 2.0, 0.1
 #: Seconds for a proof without a time limit.
 _PROOF_SECONDS = 60.0
-
-CertificateKind = Literal["auto", "exact", "bounded", "estimated"]
 
 
 #: Share of `tol` at which training stops where a proof, which costs some of the gap, comes after.
@@ -122,6 +120,8 @@ def train(
     begin = perf_counter()
     X, y, beta = check_problem(X, y, beta, loss)
     _check_options(X, y, tol, max_time, max_neurons, warm_start)
+    if certificate not in ("auto", "exact", "bounded", "estimated"):
+        raise ValueError(f"certificate must be auto, exact, bounded or estimated; it is {certificate!r}.")
     inner_tol = _PROVEN_SHARE * tol if certificate in ("exact", "bounded") else tol
     task = make_task(X, y, beta, loss, inner_tol, max_time, seed)
     history: list[dict[str, Any]] = []
