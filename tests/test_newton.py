@@ -37,3 +37,9 @@ def test_box_newton_solves_its_quadratic_program() -> None:
         residual = np.where(free, x - np.clip(x - slope / rate, low, high), x)
         assert np.abs(residual).max() <= 1e-6
         assert g @ x + 0.5 * x @ (slope - g) <= 1e-12
+
+
+def test_a_matrix_that_rounding_made_indefinite_is_solved_with_a_ridge() -> None:
+    K = np.array([[1e16, 1e16], [1e16, 1e16 - 10.0]])
+    x = newton.solve_definite(K.copy(), np.ones(2))
+    assert np.isfinite(x).all()

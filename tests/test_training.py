@@ -213,6 +213,24 @@ def test_degenerate_data_converge(kind):
 
 
 @pytest.mark.parametrize(
+    "kind", ["columns over twelve decades", "an outlier of 1e8", "more columns than rows"]
+)
+def test_badly_scaled_data_end_with_a_status(kind):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 5)), rng.standard_normal(60)
+    if kind.startswith("columns"):
+        X = X * np.logspace(0, -12, 5)
+    elif kind.startswith("an outlier"):
+        X, y = np.vstack([X, 1e8 * X[:1]]), np.append(y, 1e8)
+    else:
+        X, y = rng.standard_normal((10, 50)), y[:10]
+    result = train(X, y, 0.01 if len(X) < 61 else 1.0, max_time=20)
+    assert result.certificate.primal == pytest.approx(result.network.objective(X, y, result.certificate.beta))
+    assert 0 <= result.certificate.relative_gap <= 1e-3
+    assert result.status is Status.CONVERGED
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"beta": 0.0}, "beta must be a positive"),

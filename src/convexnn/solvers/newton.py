@@ -5,7 +5,7 @@ conjugate gradients need only products with B.
 """
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
 from scipy.sparse.linalg import LinearOperator, cg
 
@@ -34,12 +34,30 @@ def solve_newton(Bt: Array, D: Array, sigma: float, b: Array) -> Array:
     if n <= M:
         K = dsyrk(sigma, scaled.T, lower=1)
         K[np.diag_indices(n)] += 1.0
-        factor = cho_factor(K, lower=True, overwrite_a=True, check_finite=False)
-        return np.asarray(root * cho_solve(factor, rhs))
+        return np.asarray(root * solve_definite(K, rhs))
     K = dsyrk(sigma, scaled.T, trans=1, lower=1)
     K[np.diag_indices(M)] += 1.0
-    inner = cho_solve(cho_factor(K, lower=True, overwrite_a=True, check_finite=False), scaled @ rhs)
+    inner = solve_definite(K, scaled @ rhs)
     return np.asarray(root * (rhs - sigma * (scaled.T @ inner)))
+
+
+def solve_definite(K: Array, b: Array) -> Array:
+    """K⁻¹ b for a positive definite K given by its lower triangle.
+
+    Where rounding has made K indefinite (entries over more than sixteen decades), a multiple of the largest
+    diagonal entry is added until it is not.
+    """
+    ridge = 0.0
+    while True:
+        try:
+            factor = cho_factor(K, lower=True, check_finite=False)
+            return np.asarray(cho_solve(factor, b, check_finite=False))
+        except LinAlgError:
+            step = max(9.0 * ridge, 1e-15 * float(np.abs(np.diag(K)).max()))
+            if not np.isfinite(step) or ridge > np.abs(np.diag(K)).max():
+                raise
+            K[np.diag_indices(len(K))] += step
+            ridge += step
 
 
 def solve_boxed_newton(
