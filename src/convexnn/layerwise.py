@@ -40,8 +40,7 @@ __all__ = ["LayerwiseReLUClassifier", "LayerwiseReLURegressor"]
 
 
 class LayerwiseReLURegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    r"""min ½‖f(Z_{k−1}) − y‖² + (β/2) Σ_j (‖u_j‖² + α_j²), for each layer k,
-    global on its features Z_{k−1}; see the module for what is not.
+    r"""min ½‖f(Z_{k−1}) − y‖² + (β/2) Σ_j (‖u_j‖² + α_j²) for each layer k: global on its features alone.
 
     Parameters
     ----------
@@ -144,8 +143,7 @@ def _is_logistic(model: "LayerwiseReLUClassifier") -> bool:
 
 
 class LayerwiseReLUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    r"""min Σ ℓ(y_i f_i) + (β/2) Σ_j (‖u_j‖² + α_j²) for layer k,
-    each global on its features Z_{k−1}; see the module for what is not global.
+    r"""min Σ ℓ(y_i f_i) + (β/2) Σ_j (‖u_j‖² + α_j²) for each layer k: global on its features alone.
 
     Parameters
     ----------

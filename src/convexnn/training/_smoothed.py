@@ -29,7 +29,7 @@ def blocks(n: int) -> Iterator[slice]:
 def forward(Z, b, weight, f):  # type: ignore[no-untyped-def]
     """f_i = Σ_j weight_j φ_b(Z_ij)."""
     zero, double = b - b, b + b
-    quarter = b.dtype.type(0.25) / b if False else np.float32(0.25) / b
+    quarter = np.float32(0.25) / b
     for i in range(Z.shape[0]):
         total = zero
         for j in range(Z.shape[1]):
