@@ -18,6 +18,9 @@ TABLES = {
     "training": ("Global training beside Adam (breast cancer, squared loss)", "foundations.py training"),
     "solvers": ("A sampled program: ssnal beside Clarabel (breast cancer)", "foundations.py solvers"),
     "enumeration": ("Exact enumeration of patterns", "enumeration.py"),
+    "certificates": ("Proven certificates by branch and bound, ranks 3 to 8", "certificates.py"),
+    "spectral": ("Proven certificates at rank 31 (breast cancer)", "spectral.py --max-time 15"),
+    "convolution": ("Convolutional cases beside CVXPY and descent", "convolution.py"),
 }
 
 

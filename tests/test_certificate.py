@@ -341,3 +341,16 @@ def test_patterns_of_other_data_are_refused() -> None:
 def test_a_dual_point_that_is_not_finite_does_not_become_a_certificate(bad: float) -> None:
     with pytest.raises(ValueError, match="nu"):
         certify(Network.zero(2), np.eye(2), np.ones(2), 0.1, nu=np.array([bad, 1.0]))
+
+
+def test_exact_certificates_give_the_known_optima() -> None:
+    """The five points and the three points of the literature, from both sides."""
+    X, y, solution = five_point_optimum()
+    five = certify(Network.from_solution(solution), X, y, 0.1, nu=solution.nu, certificate="exact")
+    assert five.kind == "exact"
+    assert five.lower_bound == pytest.approx(0.8914472, abs=1e-7)
+    X, y = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.array([1.0, 0.0, 0.0])
+    solution = solve(ConvexProgram(X, y, Patterns.enumerate(X), 0.1), tol=1e-10)
+    three = certify(Network.from_solution(solution), X, y, 0.1, nu=solution.nu, certificate="exact")
+    assert three.lower_bound == pytest.approx(0.1290241, abs=1e-7)
+    assert three.primal == pytest.approx(0.1290241, abs=1e-7)

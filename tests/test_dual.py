@@ -1,4 +1,4 @@
-"""The dual as an object: d* = p*, feasibility, kinds, the gap of narrow networks, and the width of an optimum."""
+"""The dual as an object: d* = p*, feasibility, kinds, the gap of narrow networks, and minimal width."""
 
 from dataclasses import replace
 from itertools import combinations, pairwise
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from problems import with_labels
 
 from convexnn import ConvexProgram, Network, Patterns, Status, beta_max, solve
 from convexnn.data import five_points
 from convexnn.dual import DualSolution, is_complete, minimal_width, solve_dual
 from convexnn.losses import LOSSES, get_loss
 from convexnn.pricing import rho_estimate
+from problems import with_labels
 
 ROOT = Path(__file__).parents[1]
 FIVE_POINTS_OPTIMUM = 0.8914472026
@@ -202,9 +202,9 @@ def project(z: np.ndarray, rays: np.ndarray) -> np.ndarray:
 
 
 def best_of_width(m: int, beta: float) -> tuple[float, float]:
-    """(bound, objective) of the best network of m neurons on the five points: every choice of cells and signs.
+    """(bound, objective) of the best network of m neurons on the five points, over all cells and signs.
 
-    For fixed cells and signs the problem is convex in v_j = |α_j|u_j. All choices are solved at once by FISTA,
+    For fixed cells and signs the problem is convex in v_j = |α_j|u_j. FISTA solves all choices at once,
     and each has its own dual bound.
     """
     X, y = five_points().X, five_points().y
@@ -227,7 +227,7 @@ def best_of_width(m: int, beta: float) -> tuple[float, float]:
     nu = y - np.einsum("cjnk,cjk->cn", A, v)
     primal = 0.5 * np.sum(nu**2, axis=1) + beta * np.linalg.norm(v, axis=-1).sum(axis=1)
     rho = np.linalg.norm(project(np.einsum("cjnk,cn->cjk", A, nu), K), axis=-1).max(axis=1)
-    scale = np.minimum(beta / rho, nu @ y / np.sum(nu**2, axis=1))
+    scale = np.minimum(beta / np.maximum(rho, beta), nu @ y / np.sum(nu**2, axis=1))
     bound = scale * (nu @ y) - 0.5 * scale**2 * np.sum(nu**2, axis=1)
     assert (bound <= primal + 1e-12).all()
     return float(bound.min()), float(primal.min())

@@ -245,7 +245,7 @@ def _by_cutting_planes(
         left = None if np.isinf(deadline) else max(1e-3, deadline - perf_counter())
         warm = solve(program, tol=accuracy, max_time=left, warm_start=warm)
         rho, violated = _price(rows, whole.patterns, warm.nu, whole.beta, _MOST_NEW)
-        _update(whole, best, warm, rho)
+        _update(whole, best, Network.from_solution(warm).merged(whole.X), warm.nu, rho)
         if best.gap <= tol:
             status = Status.ZERO if best.network.n_neurons == 0 else Status.CONVERGED
             break
@@ -254,7 +254,9 @@ def _by_cutting_planes(
             break
         new = np.setdiff1d(violated, chosen)
         if not len(new) and accuracy <= 0.1 * tol:
-            status = Status.STALLED
+            if kind == "exact":
+                _by_other_master(whole, rows, best, tol, deadline, seed)
+            status = Status.CONVERGED if best.gap <= tol else Status.STALLED
             break
         accuracy = max(0.1 * tol, min(0.1 * accuracy if not len(new) else accuracy, 0.1 * best.gap))
         chosen, warm = _grow(warm, chosen, new)
@@ -293,15 +295,27 @@ def _price(rows: Rows, patterns: Patterns, nu: Array, beta: float, most: int) ->
     return largest, np.array(list(dict.fromkeys(k for _, k in violated))[:most], dtype=np.int64)
 
 
-def _update(whole: ConvexProgram, best: _Best, solution: Solution, rho: float) -> None:
+def _by_other_master(
+    whole: ConvexProgram, rows: Rows, best: _Best, tol: float, deadline: float, seed: int
+) -> None:
+    """Where the solver of programs stands still in floating point: the ν of `train`, priced as any other."""
+    left = None if np.isinf(deadline) else max(1e-3, deadline - perf_counter())
+    result = train(
+        whole.X, whole.y, whole.beta, loss=whole.loss, tol=0.1 * tol, max_time=left, seed=seed,
+        warm_start=best.network if best.network.n_neurons else None,
+    )  # fmt: skip
+    nu = result.certificate.nu
+    _update(whole, best, result.network, nu, _price(rows, whole.patterns, nu, whole.beta, 1)[0])
+
+
+def _update(whole: ConvexProgram, best: _Best, network: Network, nu: Array, rho: float) -> None:
     """Keep the better bound, with ν scaled to be feasible for every pattern, and the better network."""
     function: Loss = get_loss(whole.loss)
     rho *= _OUTWARD
-    t = function.best_scale(solution.nu, whole.y, whole.beta / rho)
-    value = function.dual_value(t * solution.nu, whole.y)
+    t = function.best_scale(nu, whole.y, whole.beta / rho)
+    value = function.dual_value(t * nu, whole.y)
     if value > best.value:
-        best.nu, best.value, best.rho = t * solution.nu, value, t * rho
-    network = Network.from_solution(solution).merged(whole.X)
+        best.nu, best.value, best.rho = t * nu, value, t * rho
     primal = network.objective(whole.X, whole.y, whole.beta, whole.loss)
     if primal < best.primal:
         best.primal, best.network = primal, network

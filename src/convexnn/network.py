@@ -8,8 +8,6 @@ f(X) = (X U)_+ α with U d×m and α of shape (m,) or (m, c). A bias is a column
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from convexnn._files import write_file
 from convexnn._types import Array
 from convexnn.losses import get_loss
 from convexnn.patterns import KINK, Patterns
@@ -183,20 +182,9 @@ class Network:
         """
         from safetensors.numpy import save
 
-        file = _model_file(Path(path))
-        file.parent.mkdir(parents=True, exist_ok=True)
         header = {"format": _FORMAT, "metadata": json.dumps(dict(metadata or {}))}
         data = save({"U": self.U, "alpha": self.alpha}, metadata=header)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=file.name, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as out:
-                out.write(data)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, file)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        return file
+        return write_file(_model_file(Path(path)), data)
 
     @classmethod
     def load(cls, path: str | Path) -> "Network":
