@@ -217,7 +217,7 @@ def best_of_width(m: int, beta: float) -> tuple[float, float]:
     step = 1.0 / (m * np.linalg.norm(X, 2) ** 2)
     v = np.zeros((*choice.shape, 2))
     momentum, old = v.copy(), 1.0
-    for _ in range(4000):
+    for _ in range(1000):
         gradient = np.einsum("cjnk,cn->cjk", A, np.einsum("cjnk,cjk->cn", A, momentum) - y)
         inner = project(momentum - step * gradient, K)
         size = np.linalg.norm(inner, axis=-1, keepdims=True)

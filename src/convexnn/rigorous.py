@@ -1,6 +1,6 @@
 r"""Proven bounds for certificates: which method for which data, and what it proves.
 
-* rank X ≤ 2: an angular sweep. Few patterns: all of them. Rank up to 12: branch and bound. Each gives
+* Few patterns: all of them. Else, up to rank 12, branch and bound (a sweep for rank ≤ 2). Each gives
   ρ ≤ max(β, ρ)(1 + ε): kind ``exact``; branch and bound cut short still gives a bound: kind ``bounded``.
 * any rank: the semidefinite bound, with ν moved to where that bound is best: kind ``bounded``.
 """
@@ -16,15 +16,16 @@ from convexnn.losses import get_loss
 from convexnn.patterns import Patterns
 from convexnn.pricing.branch_and_bound import MAX_RANK, rho_bounds
 from convexnn.pricing.spectral import spectral_dual
-from convexnn.pricing.sweep import rho_sweep
 from convexnn.program import ConvexProgram
 
 #: Up to this many patterns (by the bound), enumerating them all is quicker than branch and bound.
 _FEW_PATTERNS = 2000
+#: Smallest singular value, as a share of the largest, at which enumeration is trusted with a proof.
+_WELL_CONDITIONED = 1e-6
 #: Outward inflation of ρ from complete enumeration: ten times the tolerance of the projections.
 _PROJECTION = 1e-10
-#: `certificate="auto"`: highest rank, and boxes, of an attempt at an exact certificate.
-_AUTO_RANK, _AUTO_NODES = 7, 20_000
+#: `certificate="auto"`: highest rank, boxes, and boxes × rows of an attempt at an exact certificate.
+_AUTO_RANK, _AUTO_NODES, _AUTO_WORK = 7, 20_000, 20_000_000
 
 
 class Proof(NamedTuple):
@@ -45,19 +46,24 @@ def exact_proof(
     ValueError
         If the rank of X is above 12.
     """
-    rank = int(np.linalg.matrix_rank(X))
+    singular = np.linalg.svd(X, compute_uv=False)
+    rank = _rank(singular, X)
     if rank > MAX_RANK:
         raise ValueError(
             f"An exact certificate needs X of rank at most {MAX_RANK}; it has rank {rank}: "
             'ask for certificate="bounded" or "estimated".'
         )
-    if rank <= 2:
-        return Proof(nu, max(rho_sweep(X, nu)[1], rho_sweep(X, -nu)[1]), "exact")
-    if pattern_bound(len(X), rank)[0] <= _FEW_PATTERNS:
+    is_plain = rank > 2 and singular[rank - 1] > _WELL_CONDITIONED * singular[0]
+    if is_plain and pattern_bound(len(X), rank)[0] <= _FEW_PATTERNS:
         everything = ConvexProgram(X, nu, Patterns.enumerate(X), beta)
         return Proof(nu, everything.rho(nu) * (1.0 + _PROJECTION), "exact")
     bound = rho_bounds(X, nu, threshold=beta, rtol=rtol, max_time=max_time, max_nodes=max_nodes)
     return Proof(nu, bound.upper, "exact" if bound.finished else "bounded")
+
+
+def _rank(singular: Array, X: Array) -> int:
+    """Singular values above max(n, d)·2⁻⁵²·σ_max, as everywhere in `convexnn.pricing`."""
+    return int(np.count_nonzero(singular > max(X.shape) * np.finfo(np.float64).eps * singular[0]))
 
 
 def bounded_proof(
@@ -66,7 +72,7 @@ def bounded_proof(
     """The better of branch and bound (half the time, where the rank allows) and the semidefinite bound."""
     begin = perf_counter()
     proofs: list[Proof] = []
-    if int(np.linalg.matrix_rank(X)) <= MAX_RANK:
+    if _rank(np.linalg.svd(X, compute_uv=False), X) <= MAX_RANK:
         proofs.append(exact_proof(X, nu, beta, rtol=rtol, max_time=0.5 * max_time))
         if proofs[0].kind == "exact":
             return proofs[0]
@@ -86,27 +92,19 @@ def prove(
     """
     columns = nu.reshape(len(nu), -1).T
     targets = y.reshape(len(y), -1).T
-    if kind == "auto" and int(np.linalg.matrix_rank(X)) > _AUTO_RANK:
+    if kind == "auto" and _rank(np.linalg.svd(X, compute_uv=False), X) > _AUTO_RANK:
         return None
     proofs = []
     for column, target in zip(columns, targets, strict=True):
         column = np.ascontiguousarray(column)
         if kind == "bounded":
             share = (60.0 if max_time is None else max_time) / len(columns)
+            goal = np.ascontiguousarray(target)
             proofs.append(
-                bounded_proof(
-                    X,
-                    np.ascontiguousarray(target),
-                    beta,
-                    loss,
-                    column,
-                    primal=primal,
-                    rtol=rtol,
-                    max_time=share,
-                )
+                bounded_proof(X, goal, beta, loss, column, primal=primal, rtol=rtol, max_time=share)
             )
             continue
-        limit = _AUTO_NODES if kind == "auto" else None
+        limit = min(_AUTO_NODES, 1 + _AUTO_WORK // len(X)) if kind == "auto" else None
         proof = exact_proof(X, column, beta, rtol=rtol, max_time=max_time, max_nodes=limit)
         if kind == "auto" and proof.kind != "exact":
             return None

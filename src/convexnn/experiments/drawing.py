@@ -48,7 +48,7 @@ def draw_curves(ax: Axes, label: str, lines: Sequence[tuple[Array, Array]], colo
         ax.plot(*lines[0], color=colour, linewidth=2.0, label=label)
     elif lines:
         x, y = plots.median_curve(lines)
-        ax.plot(x, y, color=colour, linewidth=2.0, label=f"{label}, median of {len(lines)}")
+        ax.plot(x, y, color=colour, linewidth=2.0, label=label and f"{label}, median of {len(lines)}")
 
 
 def draw_bound(ax: Axes, optimum: float | None, bound: float | None, kind: str, name: str) -> None:
@@ -80,17 +80,13 @@ def draw_starts(
         lines = [plots.columns(run, x, "primal") for run in group]
         lines = [line for line in lines if line[0].size]
         draw_curves(raw, label, lines, colour)
-        draw_curves(log, label, [(a, np.maximum(b - bound, 1e-300)) for a, b in lines], colour)
+        draw_curves(log, "", [(a, np.maximum(b - bound, 1e-300)) for a, b in lines], colour)
         ceiling += [float(b[min(len(b) - 1, max(1, len(b) // 20))]) for _, b in lines]
     draw_bound(raw, optimum, bound, kind, name)
     top = max([optimum, *[c for c in ceiling if np.isfinite(c)]])
     margin = 0.06 * (top - bound) or 0.1
     raw.set_ylim(bound - margin, top + margin)
-    log.set_yscale("log")
-    if optimum > bound:
-        label = f"{name}, to within {optimum - bound:.1g}"
-        log.axhline(optimum - bound, color=BLUE, linewidth=1.6, label=label)
-        log.set_ylim(bottom=0.3 * (optimum - bound))
+    draw_floor(log, optimum - bound, 1e-6 * abs(optimum), name)
     for ax in axes:
         if log_time:
             ax.set_xscale("log")
@@ -98,10 +94,22 @@ def draw_starts(
     legend_above(raw, 1)
 
 
+def draw_floor(ax: Axes, gap: float, lowest: float, name: str) -> None:
+    """A log axis of distances to the lower bound, and the optimum on it; below `lowest` only its name."""
+    ax.set_yscale("log")
+    if gap > lowest:
+        ax.axhline(gap, color=BLUE, linewidth=1.6, label=f"{name}, {gap:.1g} above the bound")
+        ax.set_ylim(bottom=0.3 * gap)
+    else:
+        ax.plot([], [], color=BLUE, linewidth=1.6, label=f"{name}: {max(gap, 0.0):.1g}, below this axis")
+        ax.set_ylim(bottom=lowest)
+    legend_above(ax, 1)
+
+
 def starts_figure(runs: Runs, *, x: str = "iteration", **options: Any) -> Figure:
     """Two panels: objective, and objective − lower bound on a log axis."""
     kind = options["kind"]
-    above = f"objective − {BOUND_WORDS[kind]}\n(unit of the loss)"
+    above = f"objective minus the\n{BOUND_WORDS[kind]}"
     figure, axes = panels(2, [(ENDS[x], "objective (loss + penalty)"), (ENDS[x], above)])
     draw_starts(axes, runs, x=x, **options)
     return figure

@@ -23,7 +23,7 @@ from convexnn.experiments.runs import (
     trained,
     values,
 )
-from convexnn.experiments.words import number, over, share
+from convexnn.experiments.words import count, number, over, share
 from convexnn.landscape import refine, stationarity
 from convexnn.network import Network
 from convexnn.patterns import Patterns
@@ -47,8 +47,9 @@ COLUMNS = {
     "points": ("x", "y"),
 }
 OPTIMUM = "optimum"
-#: Two local minima are one if objective (relative) and function (absolute, on the grid) agree so far.
-_SAME_VALUE, _SAME_FUNCTION = 1e-5, 1e-2
+#: Two points of rest are one if objective (relative) and function (absolute, on the grid) agree so far.
+_SAME_VALUE, _SAME_FUNCTION = 1e-4, 2e-2
+_REST_STEPS = 10_000
 _GRID = np.linspace(-2.5, 2.5, 101)
 _SHOWN = 6
 
@@ -124,12 +125,14 @@ def _starts(beta: float, settings: Settings) -> Tables:
 
 
 def _local_minimum(network: Network, X: Array, y: Array, beta: float) -> Network:
-    """The local minimum below the end of a descent: L-BFGS, then Newton with the kinks put in place."""
-    lower = descended(X, y, beta, method="lbfgs", steps=2000, start=network).network
-    exact = refine(lower, X, y, beta)
-    if exact.objective(X, y, beta) <= lower.objective(X, y, beta) * (1.0 + 1e-6):
-        lower = exact
-    return lower.merged(X)
+    """Where the end of a descent comes to rest: gentle steps on all rows, then Newton on its kinks."""
+    rest = descended(
+        X, y, beta, method="sgd", steps=_REST_STEPS, learning_rate=3e-3, schedule="linear", dtype="float64",
+        start=network,
+    ).network  # fmt: skip
+    exact = refine(rest, X, y, beta)
+    near = exact.objective(X, y, beta) <= rest.objective(X, y, beta) * (1.0 + 1e-6)
+    return (exact if near else rest).merged(X)
 
 
 def _cluster(objectives: list[float], functions: list[Array]) -> list[list[int]]:
@@ -177,7 +180,7 @@ def _minima_figure(tables: Tables, beta: float) -> Figure:
     minima = pick(tables["minima"], beta=beta)
     for k, row in enumerate(minima[:_SHOWN]):
         function = pick(tables["functions"], beta=beta, minimum=row["minimum"])
-        label = f"{row['objective']:.5g} ({row['starts']} starts)"
+        label = f"{row['objective']:.5g} ({count(row['starts'], 'start')})"
         colour, style = CYCLE[k % len(CYCLE)], ("-", "--", "-.")[k // 2 % 3]
         ax.plot(column(function, "x"), column(function, "f"), color=colour, linestyle=style, linewidth=1.6, label=label)
     best = pick(tables["functions"], beta=beta, minimum=OPTIMUM)
@@ -203,9 +206,10 @@ def sentences(tables: Tables) -> dict[str, list[str]]:
         ]
         minima = pick(tables["minima"], beta=beta)
         first, drawn = minima[0], min(len(minima), _SHOWN)
+        still = sum(row["stationarity"] <= 1e-6 for row in minima)
         said[f"minima_beta_{beta:g}"] = [
-            f"The {total} starts at β = {beta:g} end in the basins of {len(minima)} different local minima, of "
-            f"which the lowest {drawn} are drawn.",
+            f"The {total} starts at β = {beta:g} come to rest at {len(minima)} different points; the {drawn} with "
+            f"the lowest objective are drawn, and {still} of all {len(minima)} are stationary to 1e-6.",
             f"The lowest, {number(first['objective'], 7)}, has {first['starts']} of the starts; the highest has "
             f"the objective {number(minima[-1]['objective'], 5)}.",
         ]

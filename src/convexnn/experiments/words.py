@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from convexnn.report import number, percent
+from convexnn.report import count, number, percent
 
 KINDS = {
     "exact": "proved",
@@ -35,4 +35,4 @@ def listed(texts: Sequence[str]) -> str:
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
-__all__ = ["KINDS", "listed", "number", "over", "percent", "share"]
+__all__ = ["KINDS", "count", "listed", "number", "over", "percent", "share"]
