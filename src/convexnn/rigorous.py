@@ -20,6 +20,8 @@ from convexnn.program import ConvexProgram
 
 #: Up to this many patterns (by the bound), enumerating them all is quicker than branch and bound.
 _FEW_PATTERNS = 2000
+#: The closest that branch and bound pins ρ down.
+_LEAST_RTOL = 1e-8
 #: Smallest singular value, as a share of the largest, at which enumeration is trusted with a proof.
 _WELL_CONDITIONED = 1e-6
 #: Outward inflation of ρ from complete enumeration: ten times the tolerance of the projections.
@@ -46,24 +48,31 @@ def exact_proof(
     ValueError
         If the rank of X is above 12.
     """
-    singular = np.linalg.svd(X, compute_uv=False)
-    rank = _rank(singular, X)
+    rank = rank_up_to(X, MAX_RANK)
     if rank > MAX_RANK:
         raise ValueError(
-            f"An exact certificate needs X of rank at most {MAX_RANK}; it has rank {rank}: "
+            f"An exact certificate needs X of rank at most {MAX_RANK}; it has more: "
             'ask for certificate="bounded" or "estimated".'
         )
-    is_plain = rank > 2 and singular[rank - 1] > _WELL_CONDITIONED * singular[0]
-    if is_plain and pattern_bound(len(X), rank)[0] <= _FEW_PATTERNS:
+    if rank > 2 and pattern_bound(len(X), rank)[0] <= _FEW_PATTERNS and _is_well_conditioned(X, rank):
         everything = ConvexProgram(X, nu, Patterns.enumerate(X), beta)
         return Proof(nu, everything.rho(nu) * (1.0 + _PROJECTION), "exact")
-    bound = rho_bounds(X, nu, threshold=beta, rtol=rtol, max_time=max_time, max_nodes=max_nodes)
+    bound = rho_bounds(
+        X, nu, threshold=beta, rtol=max(rtol, _LEAST_RTOL), max_time=max_time, max_nodes=max_nodes
+    )
     return Proof(nu, bound.upper, "exact" if bound.finished else "bounded")
 
 
-def _rank(singular: Array, X: Array) -> int:
-    """Singular values above max(n, d)·2⁻⁵²·σ_max, as everywhere in `convexnn.pricing`."""
-    return int(np.count_nonzero(singular > max(X.shape) * np.finfo(np.float64).eps * singular[0]))
+def rank_up_to(X: Array, limit: int) -> int:
+    """The rank of X, or limit + 1 if that is less: a wide X is projected on limit + 1 random directions."""
+    if X.shape[1] > limit + 1:
+        X = X @ np.random.default_rng(0).standard_normal((X.shape[1], limit + 1))
+    return int(np.linalg.matrix_rank(X))
+
+
+def _is_well_conditioned(X: Array, rank: int) -> bool:
+    singular = np.linalg.svd(X, compute_uv=False)
+    return bool(singular[rank - 1] > _WELL_CONDITIONED * singular[0])
 
 
 def bounded_proof(
@@ -72,7 +81,7 @@ def bounded_proof(
     """The better of branch and bound (half the time, where the rank allows) and the semidefinite bound."""
     begin = perf_counter()
     proofs: list[Proof] = []
-    if _rank(np.linalg.svd(X, compute_uv=False), X) <= MAX_RANK:
+    if rank_up_to(X, MAX_RANK) <= MAX_RANK:
         proofs.append(exact_proof(X, nu, beta, rtol=rtol, max_time=0.5 * max_time))
         if proofs[0].kind == "exact":
             return proofs[0]
@@ -92,7 +101,7 @@ def prove(
     """
     columns = nu.reshape(len(nu), -1).T
     targets = y.reshape(len(y), -1).T
-    if kind == "auto" and _rank(np.linalg.svd(X, compute_uv=False), X) > _AUTO_RANK:
+    if kind == "auto" and rank_up_to(X, _AUTO_RANK) > _AUTO_RANK:
         return None
     proofs = []
     for column, target in zip(columns, targets, strict=True):
