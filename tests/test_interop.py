@@ -126,8 +126,8 @@ def test_batches_multiply_alpha() -> None:
     """With X = 0 only the penalty moves the first weights: (1 − ηα/B) for each of the n/B batches."""
     n, batch, rate, alpha = 40, 8, 0.01, 3.0
     model = MLPRegressor(
-        (4,), solver="sgd", momentum=0.0, nesterovs_momentum=False, batch_size=batch, alpha=alpha,
-        learning_rate_init=rate, random_state=0, shuffle=False,
+        hidden_layer_sizes=(4,), solver="sgd", momentum=0.0, nesterovs_momentum=False, batch_size=batch,
+        alpha=alpha, learning_rate_init=rate, random_state=0, shuffle=False,
     )  # fmt: skip
     X, y = np.zeros((n, 3)), np.zeros(n)
     model.partial_fit(X, y)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from convexnn import Network, Status, certify
-from convexnn.data import make_planted, make_spiral
+from convexnn.data import make_spiral
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.layerwise import LayerwiseReLUClassifier, LayerwiseReLURegressor, _same_function
 
@@ -36,7 +36,20 @@ def layer_features(model: object, X: np.ndarray) -> list[np.ndarray]:
     return features
 
 
-@parametrize_with_checks([LayerwiseReLURegressor(tol=0.1), LayerwiseReLUClassifier(tol=0.1)])
+SLOW = ("check_regressor_data_not_an_array", "check_regressors_train")
+
+
+def scikit_learn_checks() -> list:
+    """Every check with its estimator; those that train on 200×10 noise are slow."""
+    models = (LayerwiseReLURegressor(tol=0.3), LayerwiseReLUClassifier(tol=0.3))
+    pairs = [pair for model in models for pair in estimator_checks_generator(model)]
+    return [
+        pytest.param(*pair, marks=[pytest.mark.slow] if pair[1].func.__name__ in SLOW else [])
+        for pair in pairs
+    ]
+
+
+@pytest.mark.parametrize(("estimator", "check"), scikit_learn_checks())
 def test_scikit_learn_checks(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -98,14 +111,14 @@ def test_one_layer_is_the_two_layer_network(stack: type, flat: type) -> None:
 
 
 def test_outputs_are_those_of_the_last_layer() -> None:
-    data = make_spiral(60, seed=0)
-    fitted = LayerwiseReLUClassifier(n_layers=2, standardize=False, tol=1e-2).fit(data.X, data.y)
-    features = layer_features(fitted, data.X)
+    X, y = make_spiral(60, seed=0)
+    fitted = LayerwiseReLUClassifier(n_layers=2, standardize=False, tol=1e-2).fit(X, y)
+    features = layer_features(fitted, X)
     f = fitted.networks_[1].predict(features[1])
     assert fitted.scaler_ is None
-    assert fitted.decision_function(data.X) == pytest.approx(f, rel=1e-12)
-    assert fitted.predict_proba(data.X)[:, 1] == pytest.approx(1 / (1 + np.exp(-f)), rel=1e-12)
-    assert (fitted.predict(data.X) == np.where(f > 0, 1, -1)).all()
+    assert fitted.decision_function(X) == pytest.approx(f, rel=1e-12)
+    assert fitted.predict_proba(X)[:, 1] == pytest.approx(1 / (1 + np.exp(-f)), rel=1e-12)
+    assert (fitted.predict(X) == np.where(f > 0, 1, -1)).all()
     assert not hasattr(LayerwiseReLUClassifier(loss="hinge"), "predict_proba")
 
 
@@ -127,13 +140,15 @@ def test_a_zero_layer_ends_the_stack(model: type) -> None:
 
 
 def test_a_layer_that_was_cut_warns_and_says_which() -> None:
-    data = make_planted(80, 5, 8, seed=0)
+    X, y = make_data(LayerwiseReLURegressor)
     model = LayerwiseReLURegressor(max_neurons=1, tol=1e-4)
-    with pytest.warns(ConvergenceWarning, match="Layer 1: The width limit"):
-        model.fit(data.X, data.y)
+    with pytest.warns(ConvergenceWarning) as caught:
+        model.fit(X, y)
+    assert [str(w.message)[:26] for w in caught] == [f"Layer {k}: The width limit" for k in (1, 2)]
     assert model.networks_[0].n_neurons == 1
-    with pytest.warns(ConvergenceWarning, match="Layer 2: The time limit"):
-        LayerwiseReLURegressor(max_time=1e-3, tol=1e-9).fit(data.X, data.y)
+    with pytest.warns(ConvergenceWarning) as caught:
+        LayerwiseReLURegressor(max_time=1e-3, tol=1e-9).fit(X, y)
+    assert [str(w.message)[:25] for w in caught] == [f"Layer {k}: The time limit" for k in (1, 2)]
 
 
 @pytest.mark.parametrize(

@@ -342,7 +342,7 @@ def _keep(program: ConvexProgram, best: _Best, atoms: _Atoms, mass: Array) -> No
             return
         mass = mass * ((1.0 + 4e-16) / least)
     network = Network(atoms.directions * np.sqrt(mass), atoms.signs * np.sqrt(mass))
-    if network.penalty() < best.cost and _is_fit(program, network):
+    if network.penalty() < best.cost and _residual(program, network) <= EXACT * np.abs(program.y).max():
         best.cost, best.network = network.penalty(), network
 
 
@@ -370,10 +370,6 @@ def _pruned(program: ConvexProgram, atoms: _Atoms, nu: Array, price: float) -> _
     return atoms.take(np.argsort(reduced, kind="stable")[: _MOST // 2])
 
 
-def _is_fit(program: ConvexProgram, network: Network) -> bool:
-    return _residual(program, network) <= EXACT * float(np.abs(program.y).max())
-
-
 def _residual(program: ConvexProgram, network: Network) -> float:
     """max|f − y|, or max(1 − yf)_+."""
     f = network.predict(program.X)
@@ -394,7 +390,10 @@ def _finish(
             "train with a small β."
         )
     network = minimal_width(best.network, program.X).network
-    if network.penalty() > best.cost * _OUTWARD or not _is_fit(program, network):
+    if (
+        network.penalty() > best.cost * _OUTWARD
+        or _residual(program, network) > EXACT * np.abs(program.y).max()
+    ):
         network = best.network.balanced()
     cost = network.penalty()
     gap = (cost - best.bound) / cost
