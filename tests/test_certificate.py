@@ -285,7 +285,7 @@ def test_a_certificate_is_reproducible(loss: str) -> None:
         ("exact", "the bound is proven, up to rounding"),
         ("bounded", "the bound is proven; the true gap may be smaller"),
         ("estimated", "NOT a proof"),
-        ("patterns", "NO bound on the global optimum"),
+        ("patterns", "NO bound on the optimum"),
     ],
 )
 def test_three_lines_name_the_kind_in_words(kind: str, words: str) -> None:

@@ -199,7 +199,7 @@ def test_no_neurons_give_no_patterns() -> None:
 
 
 def test_a_count_below_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="count must be at least 1; it is 0"):
+    with pytest.raises(ValueError, match="at least 1; it is 0"):
         Patterns.sample(np.eye(2), 0)
 
 

@@ -12,6 +12,7 @@ from convexnn.patterns import Patterns
 from convexnn.pricing import beta_max
 from convexnn.program import ConvexProgram
 from convexnn.solvers import SOLVERS, Solution, solve
+from convexnn.solvers.admm import solve_admm
 from convexnn.solvers.fista import solve_fista
 from convexnn.status import Status
 from optimality import assert_certified, assert_feasible, assert_stationary
@@ -21,6 +22,7 @@ TOL = 1e-8  # the gap asked of the solvers
 BANK, GATED = dict(bank()), dict(gated_bank())
 SMOOTH_GATED = [name for name, program in GATED.items() if program.loss != "hinge"]
 ALL = {**BANK, **GATED}
+SQUARED = [name for name, program in ALL.items() if program.loss == "squared"]
 
 
 @cache
@@ -80,16 +82,57 @@ def test_fista_agrees_with_ssnal(name: str) -> None:
     assert solution.primal == pytest.approx(solved(name).primal, rel=2e-7)
 
 
+@pytest.mark.parametrize("name", SQUARED)
+def test_admm_agrees_with_ssnal(name: str) -> None:
+    tol = 1e-2 if "tiny_beta" in name else 1e-5  # plain ADMM is slow
+    program, solution = ALL[name], solve(ALL[name], "admm", tol=tol)
+    assert solution.status is Status.CONVERGED
+    assert_feasible(program, solution)
+    assert_certified(program, solution, tol)
+    assert_stationary(program, solution, tol)
+    assert solution.primal == pytest.approx(solved(name).primal, rel=2 * tol)
+
+
+@pytest.mark.parametrize("name", ["gaussian-squared", "gated-wide-0.1-squared"])
+def test_the_step_of_admm_solves_its_normal_equations(name: str) -> None:
+    """(FᵀF + ρ(I + GᵀG)) u is the right-hand side, with explicit matrices; u is read off the first step."""
+    from convexnn.solvers import admm
+
+    program = ALL[name]
+    n, P = program.patterns.masks.shape
+    operator = admm._operator(program)
+    state = admm._start(program, operator, None)
+    admm._step(program, operator, state)
+    masks = [mask.astype(float) for mask in program.patterns.masks.T]
+    F = np.hstack([mask[:, None] * program.X for mask in masks])
+    A = np.eye(F.shape[1])
+    if not program.gated:
+        F = np.hstack([F, -F])
+        A = np.kron(np.eye(2 * P), np.eye(program.X.shape[1]) + program.X.T @ program.X / state.rho)
+    u = np.linalg.solve(F.T @ F + state.rho * A, F.T @ program.y)
+    assert state.rho == pytest.approx(np.linalg.norm(program.X, 2) ** 2)
+    np.testing.assert_allclose(state.fit, F @ u, atol=1e-10 * n)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_admm_does_not_depend_on_units(scale: float) -> None:
+    program = BANK["ties-squared"]
+    other = replace(program, X=scale * program.X, beta=scale * program.beta)
+    one, two = (solve(p, "admm", tol=1e-4) for p in (program, other))
+    assert two.primal == pytest.approx(one.primal, rel=1e-6)
+    assert len(two.history) == len(one.history)
+
+
 # ---- limits, starts and ends --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", ["ssnal", "fista", "cvxpy"])
+@pytest.mark.parametrize("solver", ["ssnal", "fista", "admm", "cvxpy"])
 @pytest.mark.parametrize("loss", ["squared", "logistic", "squared_hinge", "hinge"])
 def test_exactly_zero_from_beta_max_on(solver: str, loss: str) -> None:
     for fraction in (1.0, 1.5):
         program = make_program("ties", loss, fraction, gated=solver == "fista")
         solution = solve(program, solver)
-        assert solution.status is Status.ZERO
+        assert solution.status is Status.ZERO_HERE
         assert not solution.v.any()
         assert not solution.w.any()
         assert solution.relative_gap <= 1e-11
@@ -112,7 +155,7 @@ def test_warm_start_takes_no_more_steps(name: str) -> None:
     assert warm.primal == pytest.approx(cold.primal, rel=2 * TOL)
 
 
-@pytest.mark.parametrize("solver", ["ssnal", "cvxpy:SCS", "fista"])
+@pytest.mark.parametrize("solver", ["ssnal", "cvxpy:SCS", "fista", "admm"])
 def test_warm_start_from_another_beta(solver: str) -> None:
     name = "gated-gaussian-0.1-squared"
     near = replace(GATED[name], beta=1.1 * GATED[name].beta)
@@ -120,7 +163,7 @@ def test_warm_start_from_another_beta(solver: str) -> None:
     assert solution.primal == pytest.approx(solved(name).primal, rel=2e-4)
 
 
-@pytest.mark.parametrize("solver", ["ssnal", "fista", "cvxpy"])
+@pytest.mark.parametrize("solver", ["ssnal", "fista", "admm", "cvxpy"])
 def test_warm_start_of_other_patterns_is_refused(solver: str) -> None:
     other = solve(make_program("gaussian", "squared", 0.5, count=3, gated=True))
     with pytest.raises(ValueError, match="other patterns"):
@@ -133,6 +176,7 @@ def test_warm_start_of_other_patterns_is_refused(solver: str) -> None:
         ("ssnal", "gaussian-squared"),
         ("ssnal", "gaussian-hinge"),
         ("fista", "gated-gaussian-0.01-logistic"),
+        ("admm", "gaussian-squared"),
         ("cvxpy", "gaussian-squared"),
     ],
 )
@@ -146,7 +190,7 @@ def test_time_limit_gives_the_best_point_so_far(solver: str, name: str) -> None:
     assert solution.primal <= program.primal(*(np.zeros_like(solution.v),) * 2)
 
 
-@pytest.mark.parametrize("solver", ["ssnal", "fista", "cvxpy"])
+@pytest.mark.parametrize("solver", ["ssnal", "fista", "admm", "cvxpy"])
 def test_interruption_gives_the_best_point_so_far(solver: str) -> None:
     rows = []
 
@@ -164,7 +208,11 @@ def test_interruption_gives_the_best_point_so_far(solver: str) -> None:
 
 
 def test_history_is_monotone() -> None:
-    for solution in (solved("gaussian-hinge"), solve(GATED[SMOOTH_GATED[0]], "fista", tol=1e-6)):
+    for solution in (
+        solved("gaussian-hinge"),
+        solve(GATED[SMOOTH_GATED[0]], "fista", tol=1e-6),
+        solve(BANK["ties-squared"], "admm"),
+    ):
         primal = [row["primal"] for row in solution.history]
         bound = [row["bound"] for row in solution.history]
         assert primal == sorted(primal, reverse=True)
@@ -208,6 +256,11 @@ def test_fista_refuses_cones_and_the_hinge() -> None:
         solve_fista(BANK["ties-squared"])
     with pytest.raises(ValueError, match=r"smooth loss.*'ssnal'"):
         solve_fista(GATED["gated-ties-0.1-hinge"])
+
+
+def test_admm_refuses_other_losses() -> None:
+    with pytest.raises(ValueError, match=r"squared loss.*'ssnal'"):
+        solve_admm(BANK["ties-logistic"])
 
 
 def test_missing_cvxpy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

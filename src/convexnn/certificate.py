@@ -25,14 +25,14 @@ Kind = Literal["exact", "bounded", "estimated", "patterns"]
 #: What a caller may ask for.
 CertificateKind = Literal["auto", "exact", "bounded", "estimated"]
 
-#: Rows with |1 − yf| below this count as lying on the kink of the hinge.
-_ON_MARGIN = 1e-6
+#: Rows with |1 − yf| below this may take any q ∈ [0, 1] in the hinge's dual point: each gives a bound.
+_ON_MARGIN = 1e-2
 #: Starts that choose between candidate dual points, before the verification.
 _TRIAL = 500
 _CUTTING_ROUNDS = 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Certificate:
     """How far a network is from the global optimum.
 
@@ -54,7 +54,7 @@ class Certificate:
     starts : int
         Ascents behind an ``estimated`` ρ, patterns behind ``patterns``.
     seconds : float
-        Time taken.
+        Time taken; for a certificate that comes with a training run, the whole run.
     """
 
     primal: float
@@ -73,12 +73,14 @@ class Certificate:
             "exact": "exact: the bound is proven, up to rounding.",
             "bounded": "bounded: the bound is proven; the true gap may be smaller.",
             "estimated": "estimated: strong evidence, NOT a proof; no start found a larger ρ.",
-            "patterns": "patterns: best among networks of these patterns; NO bound on the global optimum.",
+            "patterns": "patterns: compared with networks of these patterns only; NO bound on the optimum.",
         }
         effort = {
             "estimated": f", the largest of {self.starts:,} local maxima",
             "patterns": f", over {self.starts:,} patterns",
         }
+        if self.kind == "patterns" and self.gap < 0:
+            words["patterns"] = "patterns: this network is better than all of these; NO bound on the optimum."
         what = "bound over the patterns" if self.kind == "patterns" else "lower bound"
         relation = "≈" if self.kind == "estimated" else "≤"
         return (
@@ -143,7 +145,12 @@ def certify(
     X, y, beta = check_problem(X, y, beta, loss)
     if certificate not in ("auto", "exact", "bounded", "estimated"):
         raise ValueError(f"certificate must be auto, exact, bounded or estimated; it is {certificate!r}.")
+    _check_effort(max_time, rtol, starts, seed)
+    if patterns is not None and certificate not in ("auto", "estimated"):
+        raise ValueError(f'certificate="{certificate}" and patterns exclude each other: leave one out.')
     primal = network.objective(X, y, beta, loss)
+    if not np.isfinite(primal):
+        raise ValueError("The network's objective overflows: its weights are too large for these data.")
     candidates = [dual_candidate(network, X, y, beta, loss)]
     if nu is not None:
         nu = np.asarray(nu, dtype=np.float64)
@@ -183,6 +190,17 @@ def certify(
         result = _search_outputs(network, X, rows, chosen, starts - done, rng, deadline)
         rho, done = max(rho, result.rho), done + result.starts
     return make_certificate(primal, chosen, rho, y, beta, loss, "estimated", done, begin)
+
+
+def _check_effort(max_time: float | None, rtol: float, starts: int | None, seed: int) -> None:
+    if max_time is not None and not max_time >= 0:
+        raise ValueError(f"max_time must be a number of seconds that is not negative; it is {max_time!r}.")
+    if not 0 < rtol < 1:
+        raise ValueError(f"rtol must lie between 0 and 1; it is {rtol!r}.")
+    if starts is not None and starts < 1:
+        raise ValueError(f"starts must be at least 1; it is {starts!r}.")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative; it is {seed!r}.")
 
 
 def _trial_rho(X: Array, rows: Rows, nu: Array) -> float:
@@ -227,12 +245,12 @@ def _bound(nu: Array, y: Array, beta: float, loss: str, rho: float) -> tuple[flo
 
 
 def dual_candidate(network: Network, X: Array, y: Array, beta: float, loss: str) -> Array:
-    """ν = −∇L(f); for the hinge, the subgradient that `_hinge_dual` finds on rows with yf = 1."""
+    """ν = −∇L(f); for the hinge, the point that `_hinge_dual` finds on rows near yf = 1."""
     f = network.predict(X)
     nu = -get_loss(loss).gradient(f, y)
     if loss != "hinge":
         return nu
-    free = np.abs(1.0 - y * f) <= _ON_MARGIN * max(1.0, float(np.abs(f).max()))
+    free = np.abs(1.0 - y * f) <= _ON_MARGIN
     if y.ndim == 1:
         return _hinge_dual(X, y, nu, free, beta)
     outputs = zip(y.T, nu.T, free.T, strict=True)

@@ -22,6 +22,7 @@ Any ν with ρ(±ν) ≤ β (see `convexnn.pricing`) makes D(ν) a lower bound o
 three losses take labels y ∈ {−1, +1}. All methods accept arrays of any one shape, (n,) or (n, c).
 """
 
+from numbers import Real
 from typing import Protocol
 
 import numpy as np
@@ -32,6 +33,8 @@ from convexnn._types import Array
 
 #: How far q may leave the domain of a conjugate before the dual value counts as −∞ (rounding only).
 DOMAIN_SLACK = 1e-12
+#: The largest entries of X and y must lie between the inverse of this and this.
+MAGNITUDE = 1e60
 
 
 class Loss(Protocol):
@@ -218,13 +221,17 @@ def check_problem(X: Array, y: Array, beta: float, loss: str) -> tuple[Array, Ar
     ------
     ValueError
         If X is not two-dimensional, shapes disagree, a value is not finite, β is not a positive finite
-        number, or a label of a classification loss is not ±1. The message names the place.
+        number, a label of a classification loss is not ±1, or the largest entry is beyond 1e±60. The
+        message names the place.
     """
+    for label, values in (("X", X), ("y", y)):
+        if np.iscomplexobj(values):
+            raise ValueError(f"{label} must be real; it is complex.")
     X = np.ascontiguousarray(X, dtype=np.float64)
     y = np.ascontiguousarray(y, dtype=np.float64)
     if X.ndim != 2 or not X.size:
         raise ValueError(f"X must be a non-empty n×d matrix; its shape is {X.shape}.")
-    if y.ndim not in (1, 2) or y.shape[0] != X.shape[0]:
+    if y.ndim not in (1, 2) or y.shape[0] != X.shape[0] or not y.size:
         raise ValueError(
             f"y must have one row for each of the {X.shape[0]} rows of X; its shape is {y.shape}."
         )
@@ -232,7 +239,13 @@ def check_problem(X: Array, y: Array, beta: float, loss: str) -> tuple[Array, Ar
         if not np.isfinite(values).all():
             where = tuple(int(k) for k in np.argwhere(~np.isfinite(values))[0])
             raise ValueError(f"{label} must be finite; {label}{list(where)} is {values[where]}.")
-    if not (np.isfinite(beta) and beta > 0):
+        largest = float(np.abs(values).max())
+        if largest and not 1 / MAGNITUDE <= largest <= MAGNITUDE:
+            raise ValueError(
+                f"The largest entry of {label} is {largest:.3g}: squares of such numbers leave the range of "
+                f"floating point. Rescale {label}, for example to entries of about 1."
+            )
+    if not (isinstance(beta, Real) and np.isfinite(beta) and beta > 0):
         raise ValueError(f"beta must be a positive finite number; it is {beta!r}.")
     if get_loss(loss).is_classification and not np.isin(y, (-1.0, 1.0)).all():
         row = int(np.argwhere(~np.isin(y, (-1.0, 1.0)))[0][0])

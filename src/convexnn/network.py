@@ -10,6 +10,7 @@ f(X) = (X U)_+ α with U d×m and α of shape (m,) or (m, c). A bias is a column
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,7 +34,7 @@ class _Blocks(Protocol):
     def w(self) -> Array: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Network:
     """f(X) = (X U)_+ α.
 
@@ -182,7 +183,8 @@ class Network:
         """
         from safetensors.numpy import save
 
-        header = {"format": _FORMAT, "metadata": json.dumps(dict(metadata or {}))}
+        text = json.dumps(dict(metadata or {}))
+        header = {"format": _FORMAT, "metadata": text, "sha256": _digest(self.U, self.alpha, text)}
         data = save({"U": self.U, "alpha": self.alpha}, metadata=header)
         return write_file(_model_file(Path(path)), data)
 
@@ -214,6 +216,8 @@ def _read(path: Path) -> tuple[Network, dict[str, Any]]:
             if not foreign:
                 network = Network(tensors.get_tensor("U"), tensors.get_tensor("alpha"))
                 metadata = json.loads(header["metadata"])
+                if header["sha256"] != _digest(network.U, network.alpha, header["metadata"]):
+                    raise ValueError("its checksum is wrong")
                 if not isinstance(metadata, dict):
                     raise ValueError("its metadata are not a JSON object")
     except (SafetensorError, KeyError, TypeError, ValueError) as error:  # JSON's errors are ValueErrors
@@ -222,6 +226,12 @@ def _read(path: Path) -> tuple[Network, dict[str, Any]]:
     if foreign:
         raise ValueError(f"{file} is not a convexnn network: its header lacks {_FORMAT!r}.")
     return network, metadata
+
+
+def _digest(U: Array, alpha: Array, metadata: str) -> str:
+    """SHA-256 over shapes, weights and metadata."""
+    shapes = f"{U.shape} {alpha.shape}".encode()
+    return sha256(shapes + U.tobytes() + alpha.tobytes() + metadata.encode()).hexdigest()
 
 
 def _model_file(path: Path) -> Path:

@@ -5,6 +5,7 @@ K_i = {u : (2 diag(d_i) − I) X u ≥ 0}. At most 2 Σ_{k<r} C(n−1, k) exist,
 """
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 KINK = 1e-12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Patterns:
     """Distinct patterns of X with a vector strictly inside each cell.
 
@@ -107,8 +108,10 @@ class Patterns:
             If `count` is not positive or `directions` is unknown.
         """
         X = np.asarray(X, dtype=np.float64)
-        if count < 1:
-            raise ValueError(f"count must be at least 1; it is {count}.")
+        if X.ndim != 2 or not X.size or not np.isfinite(X).all():
+            raise ValueError(f"X must be a non-empty, finite n×d matrix; its shape is {X.shape}.")
+        if not isinstance(count, Integral) or count < 1:
+            raise ValueError(f"count must be a whole number, at least 1; it is {count!r}.")
         rng = np.random.default_rng(rng)
         n, d = X.shape
         if directions == "gaussian":

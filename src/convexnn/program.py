@@ -22,7 +22,7 @@ _BLOCK = 4_000_000
 _FEW = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ConvexProgram:
     """Program (2) of the theory: data, patterns, β and loss.
 
@@ -64,10 +64,20 @@ class ConvexProgram:
             )
         if not len(self.patterns):
             raise ValueError("A program needs at least one pattern.")
+        self._check_cells(X)
         object.__setattr__(self, "X", X)
         object.__setattr__(self, "y", y)
         object.__setattr__(self, "beta", beta)
         object.__setattr__(self, "_rows", prepare_rows(X))
+
+    def _check_cells(self, X: Array) -> None:
+        """Every generator must lie in the cell of its mask, up to rounding."""
+        Z = X @ self.patterns.generators
+        size = np.linalg.norm(X, axis=1)[:, None] * np.linalg.norm(self.patterns.generators, axis=0)
+        wrong = (np.abs(Z) > 1e-9 * size) & ((Z > 0) != self.patterns.masks)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise ValueError(f"The patterns are not of this X: pattern {column} disagrees on row {row}.")
 
     @property
     def loss_function(self) -> Loss:

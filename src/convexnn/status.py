@@ -8,7 +8,8 @@ class Status(Enum):
 
     CONVERGED = "The relative gap reached the tolerance."
     UNPROVEN = "The estimated gap reached the tolerance; the proven gap of the certificate is larger."
-    ZERO = "beta is at or above beta_max, so the zero network is a global optimum."
+    ZERO = "beta is at or above beta_max: no neuron pays for its penalty, as far as the certificate tells."
+    ZERO_HERE = "beta is at or above the beta_max of these patterns: zero is best among their networks."
     TIME_LIMIT = "The time limit was reached: this is the best point so far."
     ITERATION_LIMIT = "The iteration limit was reached: this is the best point so far."
     WIDTH_LIMIT = "The width limit cut neurons that the optimum needs: the certificate shows the cost."

@@ -6,9 +6,10 @@ import numpy as np
 
 from convexnn._types import Progress
 from convexnn.program import ConvexProgram
+from convexnn.solvers.admm import solve_admm
 from convexnn.solvers.fista import solve_fista
 from convexnn.solvers.reference import solve_cvxpy
-from convexnn.solvers.solution import Solution, make_solution
+from convexnn.solvers.solution import Solution, feasible_start, make_solution
 from convexnn.solvers.ssnal import solve_ssnal
 from convexnn.status import Status
 
@@ -19,6 +20,7 @@ SOLVERS: dict[str, Callable[..., Solution]] = {
     "auto": solve_ssnal,
     "ssnal": solve_ssnal,
     "fista": solve_fista,
+    "admm": solve_admm,
     "cvxpy": solve_cvxpy,
 }
 
@@ -41,6 +43,7 @@ def solve(
         Data, patterns, β and loss.
     solver : str
         ``"auto"``, which is ``"ssnal"`` (every program); ``"fista"`` (gated programs with a smooth loss);
+        ``"admm"`` (the squared loss; slow, a cross-check);
         ``"cvxpy"`` for Clarabel through CVXPY; ``"cvxpy:ECOS"``, ``"cvxpy:SCS"`` and so on for its others.
     tol : float
         Positive. The run ends once (primal − dual)/primal ≤ tol. Both values are those of the sums that
@@ -58,7 +61,7 @@ def solve(
     -------
     Solution
         The best point found, feasible, with `v` and `w` d×P, its status, values, gap and history. Exactly
-        zero, with `Status.ZERO`, if β ≥ `program.beta_max`.
+        zero, with `Status.ZERO_HERE`, if β ≥ `program.beta_max`.
 
     Raises
     ------
@@ -81,14 +84,17 @@ def solve(
         raise ValueError(f"tol must be a positive finite number; it is {tol!r}.")
     if max_time is not None and not max_time > 0:
         raise ValueError(f"max_time must be positive or None; it is {max_time!r}.")
+    if name == "fista" and not program.gated:
+        raise ValueError("fista is for gated programs; for this one, with cones, use ssnal.")
+    start = None if warm_start is None else feasible_start(program, warm_start)
     if program.zero_is_optimal():
         return _zero(program)
     options = {"solver_name": option} if option else {}
     run = SOLVERS[name]
-    return run(program, tol=tol, max_time=max_time, warm_start=warm_start, progress=progress, **options)
+    return run(program, tol=tol, max_time=max_time, warm_start=start, progress=progress, **options)
 
 
 def _zero(program: ConvexProgram) -> Solution:
     zero = np.zeros_like(program.patterns.generators)
     dual, nu = program.dual(-program.loss_function.gradient(np.zeros_like(program.y), program.y))
-    return make_solution(program, zero, zero.copy(), nu, dual, Status.ZERO, [])
+    return make_solution(program, zero, zero.copy(), nu, dual, Status.ZERO_HERE, [])

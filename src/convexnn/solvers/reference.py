@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from convexnn._types import Array, Progress
-from convexnn.cones import project_blocks
 from convexnn.program import ConvexProgram
 from convexnn.solvers.conjugates import inside_domain
-from convexnn.solvers.solution import Solution, make_solution
+from convexnn.solvers.solution import Solution, make_solution, project_on_cones
 from convexnn.status import Status
 
 #: What to install for a solver that CVXPY can call.
@@ -100,7 +99,7 @@ def solve_cvxpy(
     except KeyboardInterrupt:
         stop = Status.INTERRUPTED
     if not failed:
-        answer = _project(program, model.v.value), _project(program, model.w.value)
+        answer = project_on_cones(program, model.v.value), project_on_cones(program, model.w.value)
         if program.primal(*answer) <= program.primal(v, w):
             v, w = answer
         candidates = [_gradient_nu(program, *answer), _multiplier(program, model)]
@@ -205,16 +204,6 @@ def _options(name: str, inner: float, max_time: float | None) -> dict[str, Any]:
     if max_time is not None and name in ("CLARABEL", "SCS"):
         options["time_limit" if name == "CLARABEL" else "time_limit_secs"] = max_time
     return options
-
-
-def _project(program: ConvexProgram, blocks: Array) -> Array:
-    """The nearest point of the cones to d×P blocks."""
-    masks = np.ascontiguousarray(program.patterns.masks.T)
-    G = np.ascontiguousarray(blocks.T, dtype=np.float64)
-    return project_blocks(
-        program._rows, masks, G, tight=np.zeros(G.shape, dtype=np.int64),
-        count=np.zeros(len(G), dtype=np.int64), gated=program.gated,
-    ).T  # fmt: skip
 
 
 def _gradient_nu(program: ConvexProgram, v: Array, w: Array) -> Array:

@@ -1,11 +1,12 @@
 """What every solver returns."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from convexnn._types import Array
+from convexnn.cones import project_blocks
 from convexnn.program import ConvexProgram
 from convexnn.status import Status
 
@@ -59,3 +60,30 @@ def make_solution(
     primal = program.primal(v, w)
     gap = (primal - dual) / primal if primal > 0 else 0.0
     return Solution(v, w, status, primal, dual, gap, program.violation(v, w), nu, history)
+
+
+def project_on_cones(program: ConvexProgram, blocks: Array) -> Array:
+    """The nearest point of the program's cones to d×P blocks."""
+    masks = np.ascontiguousarray(program.patterns.masks.T)
+    G = np.ascontiguousarray(blocks.T, dtype=np.float64)
+    tight, count = np.zeros(G.shape, dtype=np.int64), np.zeros(len(G), dtype=np.int64)
+    return project_blocks(program._rows, masks, G, tight=tight, count=count, gated=program.gated).T
+
+
+def feasible_start(program: ConvexProgram, warm_start: Solution) -> Solution:
+    """A warm start with its blocks projected on the program's cones.
+
+    Raises
+    ------
+    ValueError
+        If it is no Solution, its blocks have other shapes, or a value is not finite.
+    """
+    if not isinstance(warm_start, Solution):
+        raise ValueError(f"warm_start must be a Solution; it is a {type(warm_start).__name__}.")
+    shape = program.patterns.generators.shape
+    if warm_start.v.shape != shape or warm_start.w.shape != shape or warm_start.nu.shape != program.y.shape:
+        raise ValueError("warm_start belongs to a program with other patterns.")
+    if not all(np.isfinite(part).all() for part in (warm_start.v, warm_start.w, warm_start.nu)):
+        raise ValueError("warm_start must be finite.")
+    v, w = (project_on_cones(program, part) for part in (warm_start.v, warm_start.w))
+    return replace(warm_start, v=v, w=w)

@@ -4,6 +4,7 @@ min over m, U, α of  L(Σ_j (X u_j)_+ α_j, y) + (β/2) Σ_j (‖u_j‖² + α_
 """
 
 from dataclasses import dataclass
+from numbers import Integral
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -119,7 +120,7 @@ def train(
     """
     begin = perf_counter()
     X, y, beta = check_problem(X, y, beta, loss)
-    _check_options(X, y, tol, max_time, max_neurons, warm_start)
+    _check_options(X, y, tol, max_time, max_neurons, warm_start, seed)
     if certificate not in ("auto", "exact", "bounded", "estimated"):
         raise ValueError(f"certificate must be auto, exact, bounded or estimated; it is {certificate!r}.")
     inner_tol = _PROVEN_SHARE * tol if certificate in ("exact", "bounded") else tol
@@ -136,14 +137,17 @@ def train(
         }
         history.append(row)
         if progress is not None:
-            progress(row)
+            progress(dict(row))
 
-    nu = -get_loss(loss).gradient(np.zeros_like(y), y)
-    top = rho_estimate(X, nu, seed=seed)
-    if top <= beta:
-        return _zero_result(task, history, begin)
     state: State | None = None
     try:
+        top = rho_estimate(X, -get_loss(loss).gradient(np.zeros_like(y), y), seed=seed)
+        if top <= beta:
+            zero = certify(
+                Network.zero(X.shape[1]), X, y, beta, loss, max_time, certificate=certificate, seed=seed
+            )
+            if zero.relative_gap <= tol:
+                return _zero_result(X.shape[1], zero, progress)
         start = _descend(task, top, seed) if warm_start is None else warm_start
         state = start_state(task, start)
         status = run(task, state, record)
@@ -153,7 +157,7 @@ def train(
     if certificate in ("exact", "bounded"):
         seconds = max(seconds, _PROOF_SECONDS if max_time is None else task.deadline - perf_counter())
     wanted = _Wanted(tol, certificate, seconds, max_neurons)
-    return _result(task, state, history, status, wanted, begin)
+    return _result(task, None if state is None else state.best, history, status, wanted, begin)
 
 
 def _check_options(
@@ -163,15 +167,18 @@ def _check_options(
     max_time: float | None,
     max_neurons: int | None,
     warm_start: Network | None,
+    seed: int,
 ) -> None:
     if y.ndim != 1:
         raise ValueError(f"train takes one output; y has shape {y.shape}.")
-    if not tol > 0:
-        raise ValueError(f"tol must be positive; it is {tol!r}.")
+    if not 0 < tol < np.inf:
+        raise ValueError(f"tol must be positive and finite; it is {tol!r}.")
     if max_time is not None and not max_time > 0:
         raise ValueError(f"max_time must be a positive number of seconds; it is {max_time!r}.")
-    if max_neurons is not None and max_neurons < 1:
-        raise ValueError(f"max_neurons must be at least 1; it is {max_neurons!r}.")
+    if max_neurons is not None and (not isinstance(max_neurons, Integral) or max_neurons < 1):
+        raise ValueError(f"max_neurons must be a whole number, at least 1; it is {max_neurons!r}.")
+    if not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"seed must be a whole number that is not negative; it is {seed!r}.")
     if warm_start is not None and (warm_start.n_features != X.shape[1] or warm_start.alpha.ndim != 1):
         raise ValueError(
             f"warm_start must be a network of {X.shape[1]} features and one output; "
@@ -193,39 +200,51 @@ def _descend(task: Task, top: float, seed: int) -> Network:
     return Network(scaled.U * factor, scaled.alpha * factor)
 
 
-def _zero_result(task: Task, history: list[dict[str, Any]], begin: float) -> TrainResult:
-    """The zero network, which is optimal at β ≥ β_max."""
-    network = Network.zero(task.X.shape[1])
-    certificate = certify(network, task.X, task.y, task.beta, task.loss, seed=task.seed)
-    history.append(
-        {
-            "seconds": perf_counter() - begin, "iteration": 0, "primal": certificate.primal,
-            "bound": certificate.lower_bound, "neurons": 0,
-        }
-    )  # fmt: skip
-    return TrainResult(network, certificate, history, Status.ZERO)
+def _zero_result(d: int, certificate: Certificate, progress: Progress | None) -> TrainResult:
+    """The zero network, certified within the tolerance at β ≥ β_max."""
+    row = {
+        "seconds": certificate.seconds,
+        "iteration": 0,
+        "primal": certificate.primal,
+        "bound": certificate.lower_bound,
+        "neurons": 0,
+    }
+    if progress is not None:
+        progress(dict(row))
+    return TrainResult(Network.zero(d), certificate, [row], Status.ZERO)
 
 
 def _result(
     task: Task,
-    state: State | None,
+    best: Best | None,
     history: list[dict[str, Any]],
     status: Status,
     wanted: _Wanted,
     begin: float,
 ) -> TrainResult:
-    if state is None:
+    """The network of the best point with its certificate; zero where none was reached."""
+    if best is None:
         network = Network.zero(task.X.shape[1])
-        certificate = certify(network, task.X, task.y, task.beta, task.loss, wanted.seconds, seed=task.seed)
+        certificate = _searched(task, network, None, wanted)
         return TrainResult(network, certificate, history, status)
-    network = state.best.network(task.X)
-    if wanted.max_neurons is not None and network.n_neurons > wanted.max_neurons:
+    network = best.network(task.X)
+    is_cut = wanted.max_neurons is not None and network.n_neurons > wanted.max_neurons
+    if is_cut and wanted.max_neurons is not None:
         network = _narrowed(task, network, wanted.max_neurons)
-        status = Status.WIDTH_LIMIT if status is Status.CONVERGED else status
-    certificate = _certificate(task, state.best, network, wanted, begin)
+    certificate = _certificate(task, best, network, wanted, begin)
     if status is Status.CONVERGED and certificate.relative_gap > wanted.tol * (1.0 + 1e-6):
-        status = Status.UNPROVEN
+        status = Status.WIDTH_LIMIT if is_cut else Status.UNPROVEN
     return TrainResult(network, certificate, history, status)
+
+
+def _searched(task: Task, network: Network, nu: Array | None, wanted: _Wanted) -> Certificate:
+    """A certificate by search alone, unless a proof was asked for; Ctrl-C leaves a hasty one."""
+    kind: CertificateKind = "estimated" if wanted.kind == "auto" else wanted.kind
+    data = (task.X, task.y, task.beta, task.loss)
+    try:
+        return certify(network, *data, wanted.seconds, nu=nu, certificate=kind, seed=task.seed)
+    except KeyboardInterrupt:
+        return certify(network, *data, nu=nu, certificate="estimated", starts=1, seed=task.seed)
 
 
 def _certificate(task: Task, best: Best, network: Network, wanted: _Wanted, begin: float) -> Certificate:
@@ -234,17 +253,17 @@ def _certificate(task: Task, best: Best, network: Network, wanted: _Wanted, begi
     primal = network.objective(task.X, task.y, task.beta, task.loss)
     data = (task.y, task.beta, task.loss)
     if not best.starts or best.gap > task.tol:
-        return certify(
-            network, task.X, *data, seconds, nu=best.nu if best.nu.any() else None,
-            certificate="estimated" if kind == "auto" else kind, seed=task.seed,
-        )  # fmt: skip
+        return _searched(task, network, best.nu if best.nu.any() else None, wanted)
     estimated = make_certificate(primal, best.nu, best.rho, *data, "estimated", best.starts, begin)
     if kind == "estimated":
         return estimated
-    proof = prove(
-        task.X, *data, best.nu, kind=kind, primal=primal, rtol=min(1e-3, 0.1 * wanted.tol),
-        max_time=None if kind == "auto" else seconds,
-    )  # fmt: skip
+    try:
+        proof = prove(
+            task.X, *data, best.nu, kind=kind, primal=primal, rtol=min(1e-3, 0.1 * wanted.tol),
+            max_time=None if kind == "auto" else seconds,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        proof = None
     if proof is None:
         return estimated
     proven = make_certificate(primal, proof.nu, proof.rho, *data, proof.kind, 0, begin)
@@ -255,6 +274,8 @@ def _narrowed(task: Task, network: Network, width: int) -> Network:
     """The `width` largest neurons, polished by descent on the training problem."""
     order = np.argsort(-np.abs(network.alpha), kind="stable")[:width]
     kept = Network(network.U[:, order], network.alpha[order])
+    left = None if np.isinf(task.deadline) else max(0.5, task.deadline - perf_counter())
     return descend(
-        task.X, task.y, task.beta, loss=task.loss, method="lbfgs", steps=2000, start=kept, seed=task.seed
-    ).network.balanced()
+        task.X, task.y, task.beta, loss=task.loss, method="lbfgs", steps=2000, start=kept, seed=task.seed,
+        max_time=left,
+    ).network.balanced()  # fmt: skip
