@@ -23,8 +23,9 @@ lint: .venv/has-test
 bench: .venv/has-test
 	$(PY) benchmarks/run.py
 
-docs: .venv/has-base
-	$(PY) -m convexnn --help > /dev/null
+docs: .venv/has-test
+	$(PY) docs/make_pictures.py
+	$(PY) -m pytest -q tests/test_docs.py
 
 clean:
 	rm -rf .venv demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
