@@ -8,12 +8,14 @@ from convexnn.network import Network
 from convexnn.patterns import Patterns
 from convexnn.pricing import beta_max
 from convexnn.program import ConvexProgram
+from convexnn.regularisation_path import PathResult, path
 from convexnn.solvers import Solution, solve
 from convexnn.status import Status
 from convexnn.training import TrainResult, train
 
 if TYPE_CHECKING:
     from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
+    from convexnn.estimators_cv import ConvexReLUClassifierCV, ConvexReLURegressorCV
 
 __version__ = "0.1.0"
 
@@ -21,23 +23,32 @@ __all__ = [
     "Certificate",
     "ConvexProgram",
     "ConvexReLUClassifier",
+    "ConvexReLUClassifierCV",
     "ConvexReLURegressor",
+    "ConvexReLURegressorCV",
     "Network",
+    "PathResult",
     "Patterns",
     "Solution",
     "Status",
     "TrainResult",
     "beta_max",
     "certify",
+    "path",
     "solve",
     "train",
 ]
 
-_ESTIMATORS = ("ConvexReLUClassifier", "ConvexReLURegressor")
+_ESTIMATORS = {
+    "ConvexReLUClassifier": "convexnn.estimators",
+    "ConvexReLUClassifierCV": "convexnn.estimators_cv",
+    "ConvexReLURegressor": "convexnn.estimators",
+    "ConvexReLURegressorCV": "convexnn.estimators_cv",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Load the estimators, and with them scikit-learn, on first use."""
     if name in _ESTIMATORS:
-        return getattr(import_module("convexnn.estimators"), name)
+        return getattr(import_module(_ESTIMATORS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -120,7 +120,7 @@ class ConvexReLURegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         rows, targets = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         if get_loss(self.loss).is_classification:
             raise ValueError(f"The {self.loss} loss is for classes; a regression takes loss='squared'.")
-        _fit(self, rows, np.asarray(targets, dtype=np.float64))
+        _fit(self, rows, np.asarray(targets, dtype=np.float64), self.beta, self.max_neurons, self.max_time)
         return self
 
     def predict(self, X: ArrayLike) -> Array:
@@ -228,15 +228,9 @@ class ConvexReLUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def fit(self, X: ArrayLike, y: ArrayLike) -> "ConvexReLUClassifier":
         """Train on X (n, d) and two-class labels y (n,); returns the estimator."""
         rows, labels = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(labels)
         get_loss(self.loss)
-        kind = type_of_target(labels, input_name="y", raise_unknown=True)
-        if kind != "binary":
-            raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
-        classes = np.unique(labels)
-        if len(classes) < 2:
-            raise ValueError(f"y has one class only, {classes[0]!r}: there is nothing to classify.")
-        _fit(self, rows, np.where(labels == classes[1], 1.0, -1.0))
+        classes, signs = _encode(labels)
+        _fit(self, rows, signs, self.beta, self.max_neurons, self.max_time)
         self.classes_ = classes
         return self
 
@@ -260,20 +254,39 @@ class ConvexReLUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 _Model = ConvexReLURegressor | ConvexReLUClassifier
 
 
-def _fit(model: _Model, X: Array, y: Array) -> None:
+def _encode(labels: NDArray[Any]) -> tuple[NDArray[Any], Array]:
+    """The two classes, sorted, and −1 or +1 for each label."""
+    check_classification_targets(labels)
+    kind = type_of_target(labels, input_name="y", raise_unknown=True)
+    if kind != "binary":
+        raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise ValueError(f"y has one class only, {classes[0]!r}: there is nothing to classify.")
+    return classes, np.where(labels == classes[1], 1.0, -1.0)
+
+
+def _fit(
+    model: _Model,
+    X: Array,
+    y: Array,
+    beta: float | str,
+    max_neurons: int | None,
+    max_time: float | None,
+) -> None:
     """Train on validated X and y, and set the fitted attributes."""
     scaler = Scaler.fit(X) if model.standardize else None
     Z = _design(scaler, X)
     seed = _seed(model.random_state)
-    beta = _beta(model.beta, Z, y, model.loss, seed)
+    beta = _beta(beta, Z, y, model.loss, seed)
     result = training.train(
         Z,
         y,
         beta,
         loss=model.loss,
         tol=model.tol,
-        max_time=model.max_time,
-        max_neurons=model.max_neurons,
+        max_time=max_time,
+        max_neurons=max_neurons,
         seed=seed,
         progress=_print_row if model.verbose else None,
     )

@@ -366,3 +366,17 @@ def plot_closing(
         ax.fill_between(grid, lower, upper, step="post", color=PURPLE, alpha=0.25, linewidth=0, label="gap")
     add_legend(ax)
     return ax
+
+
+def plot_spectrum(Z: Array, *, ax: Axes | None = None) -> Axes:
+    """Singular values of Z = [z_1 … z_K] of a linear CNN (h×K): its rank is the number of filters."""
+    ax = ax or new_axes("singular value (number)", "size (loss/β)")
+    values = np.linalg.svd(Z, compute_uv=False)
+    rank = int(np.count_nonzero(values > 1e-9 * max(float(values.max(initial=0.0)), 1e-300)))
+    at = np.arange(1, len(values) + 1)
+    ax.bar(
+        at, values, color=[BLUE if k <= rank else PURPLE for k in at], label=f"rank {rank}: {rank} filters"
+    )
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    add_legend(ax)
+    return ax

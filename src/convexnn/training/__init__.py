@@ -141,7 +141,9 @@ def train(
 
     state: State | None = None
     try:
-        top = rho_estimate(X, -get_loss(loss).gradient(np.zeros_like(y), y), seed=seed)
+        nu = -get_loss(loss).gradient(np.zeros_like(y), y)
+        is_proven_below = warm_start is not None and _beats_zero(task, warm_start)  # β < β_max then
+        top = np.inf if is_proven_below else rho_estimate(X, nu, seed=seed)
         if top <= beta:
             zero = certify(
                 Network.zero(X.shape[1]), X, y, beta, loss, max_time, certificate=certificate, seed=seed
@@ -184,6 +186,11 @@ def _check_options(
             f"warm_start must be a network of {X.shape[1]} features and one output; "
             f"it has {warm_start.n_features} features and alpha of shape {warm_start.alpha.shape}."
         )
+
+
+def _beats_zero(task: Task, network: Network) -> bool:
+    at_zero = get_loss(task.loss).value(np.zeros_like(task.y), task.y)
+    return network.objective(task.X, task.y, task.beta, task.loss) < at_zero
 
 
 def _descend(task: Task, top: float, seed: int) -> Network:
