@@ -19,6 +19,13 @@ from convexnn.pricing.local import rho_estimate
 from convexnn.rigorous import prove
 from convexnn.status import Status
 from convexnn.training.loop import Best, State, Task, make_task, run, start_state
+from convexnn.training.many_columns import (
+    WideBest,
+    WideState,
+    has_many_columns,
+    make_wide_task,
+    train_many_columns,
+)
 
 __all__ = ["TrainResult", "train"]
 
@@ -117,6 +124,13 @@ def train(
     ------
     ValueError
         If the data, β, loss, tol or limits are not valid.
+
+    Notes
+    -----
+    Two forms, chosen by the data alone. With more than 300 rows and more than 300 columns (images) and a
+    differentiable loss, neurons slide on a smoothed problem in principal axes and prices come from float32
+    ascents; its certificates are ``estimated`` unless a proof is asked for. Otherwise the method is column
+    generation over cells, with an augmented Lagrangian on the dual as master.
     """
     begin = perf_counter()
     X, y, beta = check_problem(X, y, beta, loss)
@@ -124,10 +138,12 @@ def train(
     if certificate not in ("auto", "exact", "bounded", "estimated"):
         raise ValueError(f"certificate must be auto, exact, bounded or estimated; it is {certificate!r}.")
     inner_tol = _PROVEN_SHARE * tol if certificate in ("exact", "bounded") else tol
-    task = make_task(X, y, beta, loss, inner_tol, max_time, seed)
+    is_wide = has_many_columns(X, loss)
+    make = make_wide_task if is_wide else make_task
+    task = make(X, y, beta, loss, inner_tol, max_time, seed)
     history: list[dict[str, Any]] = []
 
-    def record(state: State) -> None:
+    def record(state: State | WideState) -> None:
         row = {
             "seconds": perf_counter() - begin,
             "iteration": len(history),
@@ -139,6 +155,11 @@ def train(
         if progress is not None:
             progress(dict(row))
 
+    if is_wide:
+        best, status = train_many_columns(task, record, warm_start)
+        return _result(
+            task, best, history, status, _wanted(task, tol, max_time, max_neurons, certificate), begin
+        )
     state: State | None = None
     try:
         nu = -get_loss(loss).gradient(np.zeros_like(y), y)
@@ -155,11 +176,18 @@ def train(
         status = run(task, state, record)
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
-    seconds = _LAST_SECONDS if max_time is None else max(_LAST_SECONDS, _LAST_SHARE * max_time)
-    if certificate in ("exact", "bounded"):
-        seconds = max(seconds, _PROOF_SECONDS if max_time is None else task.deadline - perf_counter())
-    wanted = _Wanted(tol, certificate, seconds, max_neurons)
+    wanted = _wanted(task, tol, max_time, max_neurons, certificate)
     return _result(task, None if state is None else state.best, history, status, wanted, begin)
+
+
+def _wanted(
+    task: Task, tol: float, max_time: float | None, max_neurons: int | None, kind: CertificateKind
+) -> _Wanted:
+    """The caller's wishes, with the seconds that the certificate may take from now."""
+    seconds = _LAST_SECONDS if max_time is None else max(_LAST_SECONDS, _LAST_SHARE * max_time)
+    if kind in ("exact", "bounded"):
+        seconds = max(seconds, _PROOF_SECONDS if max_time is None else task.deadline - perf_counter())
+    return _Wanted(tol, kind, seconds, max_neurons)
 
 
 def _check_options(
@@ -259,7 +287,7 @@ def _certificate(task: Task, best: Best, network: Network, wanted: _Wanted, begi
     kind, seconds = wanted.kind, wanted.seconds
     primal = network.objective(task.X, task.y, task.beta, task.loss)
     data = (task.y, task.beta, task.loss)
-    if not best.starts or best.gap > task.tol:
+    if not isinstance(best, WideBest) and (not best.starts or best.gap > task.tol):
         return _searched(task, network, best.nu if best.nu.any() else None, wanted)
     estimated = make_certificate(primal, best.nu, best.rho, *data, "estimated", best.starts, begin)
     if kind == "estimated":
