@@ -1,9 +1,7 @@
 """Convolutional networks: patches, the four programs, their certificates, filters, CVXPY and descent."""
 
 import doctest
-import re
 from collections.abc import Callable
-from pathlib import Path
 
 import cvxpy as cp
 import numpy as np
@@ -44,7 +42,6 @@ from convexnn.losses import LOSSES, get_loss
 
 each_loss = pytest.mark.parametrize("loss", LOSSES)
 smooth_losses = pytest.mark.parametrize("loss", [name for name in LOSSES if name != "hinge"])
-ROOT = Path(__file__).parents[1]
 
 
 def random_patches(seed: int, K: int, n: int, h: int, loss: str = "squared") -> tuple[np.ndarray, np.ndarray]:
@@ -726,13 +723,3 @@ def test_the_example_of_the_module_is_true() -> None:
     results = doctest.testmod(convolution)
     assert results.attempted >= 5
     assert results.failed == 0
-
-
-def test_the_page_on_convolutions_runs() -> None:
-    text = (ROOT / "docs" / "convolutions.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, "convolutions.md", "exec"), names)
-    assert names["accuracy"] > 0.7
-    assert names["pooled"].certificate.relative_gap <= 1e-3

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from itertools import combinations, pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from convexnn.losses import LOSSES, get_loss
 from convexnn.pricing import rho_estimate
 from problems import with_labels
 
-ROOT = Path(__file__).parents[1]
 FIVE_POINTS_OPTIMUM = 0.8914472026
 each_loss = pytest.mark.parametrize("loss", LOSSES)
 
@@ -272,12 +270,3 @@ def test_any_network_is_reduced_to_at_most_n_neurons_at_no_higher_cost() -> None
 
 def test_the_zero_network_has_width_zero() -> None:
     assert minimal_width(Network.zero(3), np.eye(3)).width == 0
-
-
-def test_the_page_on_duality_runs() -> None:
-    text = (ROOT / "docs" / "duality.md").read_text(encoding="utf-8")
-    blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    assert blocks
-    names: dict = {}
-    for block in blocks:
-        exec(compile(block, "duality.md", "exec"), names)

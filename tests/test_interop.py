@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +19,6 @@ from convexnn.interop import (
     torch_beta,
 )
 from convexnn.losses import get_loss
-
-ROOT = Path(__file__).parents[1]
 
 
 def make_data(n: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -302,13 +299,3 @@ def test_the_loss_of_labels_is_the_logistic_one() -> None:
     p = 1 / (1 + np.exp(-f))
     cross = -np.sum(np.where(y > 0, np.log(p), np.log(1 - p)))
     assert get_loss("logistic").value(f, y) == pytest.approx(cross, rel=1e-12)
-
-
-def test_the_page_on_certifying_others_runs() -> None:
-    pytest.importorskip("torch")
-    text = (ROOT / "docs" / "certify_others.md").read_text(encoding="utf-8")
-    blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    assert blocks
-    names: dict = {}
-    for block in blocks:
-        exec(compile(block, "certify_others.md", "exec"), names)

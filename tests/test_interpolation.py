@@ -1,7 +1,5 @@
 """β → 0: least-norm fits, their dual, the limit of p*/β, and the sentence where no fit exists."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,6 @@ from convexnn.interpolation import Interpolation, interpolate
 from convexnn.pricing import rho_estimate
 from problems import with_labels
 
-ROOT = Path(__file__).parents[1]
 FIVE_POINTS_COST = 10.12899
 each_kind = pytest.mark.parametrize("loss", ["squared", "hinge"])
 
@@ -235,12 +232,3 @@ def test_a_time_limit_returns_a_fit_that_is_not_yet_cheapest() -> None:
     assert result.status is Status.TIME_LIMIT
     assert result.bound <= FIVE_POINTS_COST + 1e-5 <= result.cost + 2e-5
     assert result.residual <= 1e-9
-
-
-def test_the_page_on_interpolation_runs() -> None:
-    text = (ROOT / "docs" / "interpolation.md").read_text(encoding="utf-8")
-    blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    assert blocks
-    names: dict = {}
-    for block in blocks:
-        exec(compile(block, "interpolation.md", "exec"), names)

@@ -2,7 +2,6 @@
 
 import warnings
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from convexnn.data import make_spiral
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.layerwise import LayerwiseReLUClassifier, LayerwiseReLURegressor, _same_function
 
-ROOT = Path(__file__).parents[1]
 BOTH = [LayerwiseReLURegressor, LayerwiseReLUClassifier]
 both = pytest.mark.parametrize("model", BOTH)
 
@@ -173,12 +171,3 @@ def test_predicting_before_fitting_is_refused(model: type) -> None:
         model().predict(np.eye(3))
     with pytest.raises(NotFittedError):
         list(model().staged_predict(np.eye(3)))
-
-
-def test_the_page_on_depth_runs() -> None:
-    text = (ROOT / "docs" / "depth.md").read_text(encoding="utf-8")
-    blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    assert blocks
-    names: dict = {}
-    for block in blocks:
-        exec(compile(block, "depth.md", "exec"), names)
