@@ -17,7 +17,9 @@ from convexnn.cones import Rows, prepare_rows
 from convexnn.losses import check_problem, get_loss
 from convexnn.network import Network
 from convexnn.patterns import Patterns
-from convexnn.pricing.search import Search, distinct, search
+from convexnn.pricing.search import distinct, search
+from convexnn.pricing.smooth import prepare_columns, verify_smoothly
+from convexnn.pricing.zero import FEW_COLUMNS, MANY_ROWS
 from convexnn.program import ConvexProgram
 from convexnn.rigorous import prove
 
@@ -183,12 +185,12 @@ def certify(
             _search_outputs(network, X, rows, c, min(_TRIAL, starts), rng, deadline) for c in candidates
         ]
         best = int(
-            np.argmax([_bound(c, y, beta, loss, t.rho)[0] for c, t in zip(candidates, trials, strict=True)])
+            np.argmax([_bound(c, y, beta, loss, t[0])[0] for c, t in zip(candidates, trials, strict=True)])
         )
-        chosen, rho, done = candidates[best], trials[best].rho, trials[best].starts
+        chosen, (rho, done) = candidates[best], trials[best]
     if done < starts:
         result = _search_outputs(network, X, rows, chosen, starts - done, rng, deadline)
-        rho, done = max(rho, result.rho), done + result.starts
+        rho, done = max(rho, result[0]), done + result[1]
     return make_certificate(primal, chosen, rho, y, beta, loss, "estimated", done, begin)
 
 
@@ -206,7 +208,7 @@ def _check_effort(max_time: float | None, rtol: float, starts: int | None, seed:
 def _trial_rho(X: Array, rows: Rows, nu: Array) -> float:
     """A quick estimate of max ρ(±ν) over the outputs."""
     return max(
-        search(X, rows, np.ascontiguousarray(column), starts=_TRIAL, rng=np.random.default_rng(0)).rho
+        _search_one(X, rows, column, _TRIAL, np.random.default_rng(0))[0]
         for column in nu.reshape(len(nu), -1).T
     )
 
@@ -292,18 +294,39 @@ def _hinge_dual(X: Array, y: Array, nu: Array, free: BoolArray, beta: float) -> 
 
 def _search_outputs(
     network: Network, X: Array, rows: Rows, nu: Array, starts: int, rng: np.random.Generator, deadline: float
-) -> Search:
-    """`search` over every output's column of ν; ρ is the largest of them."""
+) -> tuple[float, int]:
+    """The largest ρ found over every output's column of ν, and the ascents made."""
     alpha = network.alpha[:, None] if network.alpha.ndim == 1 else network.alpha
-    results = []
     columns = nu.reshape(len(nu), -1).T
+    results = []
     for k, column in enumerate(columns):
         used = (alpha[:, k] != 0) & network.U.any(axis=0)
-        results.append(
-            search(
-                X, rows, np.ascontiguousarray(column), starts=max(1, starts // len(columns)), rng=rng,
-                neurons=network.U[:, used].T, neuron_signs=np.sign(alpha[used, k]), deadline=deadline,
-            )
-        )  # fmt: skip
-    worst = max(results, key=lambda r: r.rho)
-    return worst._replace(starts=sum(r.starts for r in results))
+        share = max(1, starts // len(columns))
+        neurons, signs = network.U[:, used].T, np.sign(alpha[used, k])
+        results.append(_search_one(X, rows, column, share, rng, neurons, signs, deadline))
+    return max(rho for rho, _ in results), sum(done for _, done in results)
+
+
+def _search_one(
+    X: Array,
+    rows: Rows,
+    nu: Array,
+    starts: int,
+    rng: np.random.Generator,
+    neurons: Array | None = None,
+    signs: Array | None = None,
+    deadline: float = np.inf,
+) -> tuple[float, int]:
+    """(ρ, ascents) for one output: exact ascents, or smoothed ones, the best made exact, if rows are many."""
+    nu = np.ascontiguousarray(nu)
+    if neurons is None or signs is None:
+        neurons, signs = np.zeros((0, X.shape[1])), np.zeros(0)
+    if len(X) > MANY_ROWS and X.shape[1] <= FEW_COLUMNS:
+        found = verify_smoothly(
+            X, prepare_columns(X), nu, neurons, signs, starts=starts, rng=rng, deadline=deadline
+        )
+        return found.rho, found.starts
+    result = search(
+        X, rows, nu, starts=starts, rng=rng, neurons=neurons, neuron_signs=signs, deadline=deadline
+    )
+    return result.rho, result.starts

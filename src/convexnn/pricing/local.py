@@ -28,7 +28,6 @@ from convexnn.cones import (
     times,
     transpose_times,
 )
-from convexnn.losses import check_problem, get_loss
 
 _MAX_STEPS = 400
 #: Ascents from a perturbed end where other rows vanish there too (ties in integer data).
@@ -328,19 +327,3 @@ def rho_estimate(X: Array, nu: Array, starts: int = 2000, seed: int = 0) -> floa
         float(climb(rows, sign * nu, fresh_starts(X, none, starts // 2, rng)).values.max(initial=0.0))
         for sign in (1.0, -1.0)
     )
-
-
-def beta_max(X: Array, y: Array, loss: str = "squared", *, starts: int = 2000, seed: int = 0) -> float:
-    """β_max = max(ρ(ν₀), ρ(−ν₀)), ν₀ = −∇L(0): from this β on the zero network is optimal.
-
-    Parameters
-    ----------
-    X : (n, d), y : (n,) or (n, c)
-    loss : str
-        Name of a loss. For the hinge ν₀ = y, one of its subgradients' negatives at 0.
-    starts : int
-        Starts of the local search over both signs: the value is an estimate from below.
-    """
-    X, y, _ = check_problem(X, y, 1.0, loss)
-    nu = -get_loss(loss).gradient(np.zeros_like(y), y).reshape(len(y), -1)
-    return max(rho_estimate(X, np.ascontiguousarray(column), starts, seed) for column in nu.T)

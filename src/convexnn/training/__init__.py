@@ -26,6 +26,7 @@ from convexnn.training.many_columns import (
     make_wide_task,
     train_many_columns,
 )
+from convexnn.training.many_rows import RowsBest, RowsState, has_many_rows, make_rows_task, train_many_rows
 
 __all__ = ["TrainResult", "train"]
 
@@ -127,10 +128,11 @@ def train(
 
     Notes
     -----
-    Two forms, chosen by the data alone. With more than 300 rows and more than 300 columns (images) and a
-    differentiable loss, neurons slide on a smoothed problem in principal axes and prices come from float32
-    ascents; its certificates are ``estimated`` unless a proof is asked for. Otherwise the method is column
-    generation over cells, with an augmented Lagrangian on the dual as master.
+    Three forms, chosen by the data alone. With more than 300 rows and more than 300 columns (images) and a
+    differentiable loss, neurons slide on a smoothed problem in principal axes, and prices come from float32
+    ascents. With more than 4,000 rows, at most 40 columns and the squared loss, they slide in row blocks on
+    a smoothed problem too. Their certificates are ``estimated`` unless a proof is asked for. Otherwise the
+    method is column generation over cells, with an augmented Lagrangian on the dual as master.
     """
     begin = perf_counter()
     X, y, beta = check_problem(X, y, beta, loss)
@@ -138,12 +140,12 @@ def train(
     if certificate not in ("auto", "exact", "bounded", "estimated"):
         raise ValueError(f"certificate must be auto, exact, bounded or estimated; it is {certificate!r}.")
     inner_tol = _PROVEN_SHARE * tol if certificate in ("exact", "bounded") else tol
-    is_wide = has_many_columns(X, loss)
-    make = make_wide_task if is_wide else make_task
+    is_wide, is_long = has_many_columns(X, loss), has_many_rows(X, loss)
+    make = make_wide_task if is_wide else make_rows_task if is_long else make_task
     task = make(X, y, beta, loss, inner_tol, max_time, seed)
     history: list[dict[str, Any]] = []
 
-    def record(state: State | WideState) -> None:
+    def record(state: State | WideState | RowsState) -> None:
         row = {
             "seconds": perf_counter() - begin,
             "iteration": len(history),
@@ -155,11 +157,14 @@ def train(
         if progress is not None:
             progress(dict(row))
 
-    if is_wide:
-        best, status = train_many_columns(task, record, warm_start)
-        return _result(
-            task, best, history, status, _wanted(task, tol, max_time, max_neurons, certificate), begin
+    if is_wide or is_long:
+        best, status = (
+            train_many_columns(task, record, warm_start)
+            if is_wide
+            else train_many_rows(task, record, warm_start)
         )
+        wanted = _wanted(task, tol, max_time, max_neurons, certificate)
+        return _result(task, best, history, status, wanted, begin)
     state: State | None = None
     try:
         nu = -get_loss(loss).gradient(np.zeros_like(y), y)
@@ -287,10 +292,11 @@ def _certificate(task: Task, best: Best, network: Network, wanted: _Wanted, begi
     kind, seconds = wanted.kind, wanted.seconds
     primal = network.objective(task.X, task.y, task.beta, task.loss)
     data = (task.y, task.beta, task.loss)
-    if not isinstance(best, WideBest) and (not best.starts or best.gap > task.tol):
+    is_large = isinstance(best, WideBest | RowsBest)
+    if not is_large and (not best.starts or best.gap > task.tol):
         return _searched(task, network, best.nu if best.nu.any() else None, wanted)
     estimated = make_certificate(primal, best.nu, best.rho, *data, "estimated", best.starts, begin)
-    if kind == "estimated":
+    if kind == "estimated" or (kind == "auto" and is_large):
         return estimated
     try:
         proof = prove(

@@ -1,0 +1,36 @@
+r"""β_max, where the zero network becomes optimal: ρ(±ν₀) at ν₀ = −∇L(0)."""
+
+import numpy as np
+
+from convexnn._types import Array
+from convexnn.losses import check_problem, get_loss
+from convexnn.pricing.local import rho_estimate
+from convexnn.pricing.smooth import rho_smoothly
+
+#: Rows above which, at up to so many columns, a smoothed search is quicker than exact ascent.
+MANY_ROWS, FEW_COLUMNS = 4000, 40
+#: Limit on starts × rows × columns, and the fewest starts whatever that says.
+_WORK, _LEAST = 2e8, 20
+
+
+def beta_max(X: Array, y: Array, loss: str = "squared", *, starts: int = 2000, seed: int = 0) -> float:
+    """β_max = max(ρ(ν₀), ρ(−ν₀)), ν₀ = −∇L(0): from this β on the zero network is optimal.
+
+    Parameters
+    ----------
+    X : (n, d), y : (n,) or (n, c)
+    loss : str
+        Name of a loss. For the hinge ν₀ = y, one of its subgradients' negatives at 0.
+    starts : int
+        Starts of the search over both signs; fewer where X is large. The value is an estimate from below.
+    seed : int
+    """
+    X, y, _ = check_problem(X, y, 1.0, loss)
+    nu = -get_loss(loss).gradient(np.zeros_like(y), y).reshape(len(y), -1)
+    return max(_largest(X, np.ascontiguousarray(column), starts, seed) for column in nu.T)
+
+
+def _largest(X: Array, nu: Array, starts: int, seed: int) -> float:
+    if len(X) > MANY_ROWS and X.shape[1] <= FEW_COLUMNS:
+        return rho_smoothly(X, nu, starts, seed)
+    return rho_estimate(X, nu, max(min(_LEAST, starts), min(starts, int(_WORK / X.size))), seed)
