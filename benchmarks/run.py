@@ -56,6 +56,11 @@ def main() -> None:
         if options.again or not (HERE / "results" / f"{name}.md").exists():
             print(f"measuring {name} …", flush=True)
             measure(name)
+        write_results()
+
+
+def write_results() -> None:
+    """RESULTS.md from the tables that there are."""
     parts = [path.read_text() for path in (HERE / "results" / f"{n}.md" for n in TABLES) if path.exists()]
     head = "# Measured figures\n\nWritten by `python benchmarks/run.py` (or `make bench`).\n"
     (HERE / "RESULTS.md").write_text("\n".join([head, *parts]))
