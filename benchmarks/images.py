@@ -19,7 +19,8 @@ from convexnn.certificate import make_certificate
 from convexnn.data import Scaler, read_cifar10
 from convexnn.descent import descend
 from convexnn.training._wide_axes import principal_axes
-from convexnn.training.many_columns import make_wide_task, train_many_columns
+from convexnn.training.loop import make_task
+from convexnn.training.many_columns import train_many_columns
 
 #: Seconds of global training at each β.
 LIMITS = {30.0: 40.0, 10.0: 60.0, 3.0: 120.0, 1.0: 300.0}
@@ -50,7 +51,9 @@ def rotated_adam(X, y, beta, neurons) -> Network:
 
 def global_training(X, y, beta, seconds):
     """The network, and its gap after the verification, which is part of the time."""
-    best, _ = train_many_columns(make_wide_task(X, y, beta, "squared", 1e-3, seconds, 0), lambda state: None)
+    best, _ = train_many_columns(
+        make_task(X, y, beta, "squared", 1e-3, seconds, 0, is_large=True), lambda best: None
+    )
     certificate = make_certificate(
         best.primal, best.nu, best.rho, y, beta, "squared", "estimated", best.starts, perf_counter()
     )

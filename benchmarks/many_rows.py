@@ -19,7 +19,8 @@ from convexnn import Network
 from convexnn.data import Scaler
 from convexnn.descent import descend
 from convexnn.pricing.smooth import rho_smoothly
-from convexnn.training.many_rows import make_rows_task, train_many_rows
+from convexnn.training.loop import make_task
+from convexnn.training.many_rows import train_many_rows
 
 #: β_max/β: (tol, seconds of global training).
 CASES = {10: (1e-3, 15.0), 100: (2e-3, 45.0), 1000: (1e-3, 150.0)}
@@ -65,7 +66,9 @@ def main() -> None:
     """Print the table."""
     place, names = arguments()
     warm = np.random.default_rng(0).standard_normal((5000, 3))
-    train_many_rows(make_rows_task(warm, warm[:, 0], 100.0, "squared", 0.1, 5.0, 0), lambda state: None)
+    train_many_rows(
+        make_task(warm, warm[:, 0], 100.0, "squared", 0.1, 5.0, 0, is_large=True), lambda best: None
+    )
     print("| data | β_max/β | method | objective | estimated gap | starts | neurons | seconds | CPU |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name in names:
@@ -74,8 +77,8 @@ def main() -> None:
         for fraction, (tol, limit) in CASES.items():
             beta = top / fraction
             wall, cpu = perf_counter(), process_time()
-            task = make_rows_task(X, y, beta, "squared", tol, limit, 0)
-            best, _ = train_many_rows(task, lambda state: None)
+            task = make_task(X, y, beta, "squared", tol, limit, 0, is_large=True)
+            best, _ = train_many_rows(task, lambda best: None)
             wall, cpu = perf_counter() - wall, process_time() - cpu
             head, net = f"| {name} | {fraction} |", best.network(X)
             objective = net.objective(X, y, beta)

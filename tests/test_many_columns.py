@@ -13,7 +13,7 @@ from convexnn.training._wide_slide import make_metric, slide
 from convexnn.training._wide_smoothed import Tied, pull
 from convexnn.training._wide_sphere import ascend, exact_values
 from convexnn.training.loop import make_task, run, start_state
-from convexnn.training.many_columns import has_many_columns, make_wide_task, train_many_columns
+from convexnn.training.many_columns import has_many_columns, train_many_columns
 
 GAUSS = np.random.default_rng(5)
 SPREAD = np.arange(1, 351) ** -0.8
@@ -27,11 +27,11 @@ BETA = 8.0
 
 def train(X, y, beta, *, loss="squared", tol=1e-3, max_time=None, seed=0, warm_start=None, progress=None):
     """This form of training whatever the rule says, with the certificate of its own verification."""
-    task = make_wide_task(X, y, beta, loss, tol, max_time, seed)
+    task = make_task(X, y, beta, loss, tol, max_time, seed, is_large=True)
     history = []
 
-    def record(state):
-        row = {"iteration": len(history), "primal": state.best.primal, "bound": state.best.bound}
+    def record(best):
+        row = {"iteration": len(history), "primal": best.primal, "bound": best.bound}
         history.append(row)
         if progress is not None:
             progress(row)

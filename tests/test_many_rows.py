@@ -15,7 +15,7 @@ from convexnn.pricing.smooth import VERIFY, climb_smoothly, prepare_columns, rho
 from convexnn.training._bank import Bank, evaluate, gram, solve_bank
 from convexnn.training._slide import _Problem, objective
 from convexnn.training.loop import make_task, run, start_state
-from convexnn.training.many_rows import has_many_rows, make_rows_task, train_many_rows
+from convexnn.training.many_rows import has_many_rows, train_many_rows
 
 GAUSS = np.random.default_rng(7)
 X = np.hstack([GAUSS.standard_normal((5000, 4)), np.ones((5000, 1))]) / np.sqrt(5)
@@ -106,11 +106,11 @@ def test_exact_ascent_does_not_refute_the_certificate(solved):
 def test_it_agrees_with_the_form_on_cells_within_the_gaps():
     X_few, y_few = X[:1000], Y[:1000]
     beta = rho_smoothly(X_few, y_few) / 10
-    rows_task = make_rows_task(X_few, y_few, beta, "squared", 1e-3, None, 0)
-    ours, _ = train_many_rows(rows_task, lambda state: None)
+    rows_task = make_task(X_few, y_few, beta, "squared", 1e-3, None, 0, is_large=True)
+    ours, _ = train_many_rows(rows_task, lambda best: None)
     task = make_task(X_few, y_few, beta, "squared", 1e-3, None, 0)
     state = start_state(task, Network.zero(5))
-    run(task, state, lambda state: None)
+    run(task, state, lambda best: None)
     assert ours.bound <= state.best.primal * (1 + 1e-9)
     assert state.best.bound <= ours.primal * (1 + 1e-9)
 

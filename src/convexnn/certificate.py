@@ -7,7 +7,7 @@ good as the bound on ρ, and says which kind that is.
 
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from scipy.optimize import linprog
@@ -145,8 +145,7 @@ def certify(
     """
     begin = perf_counter()
     X, y, beta = check_problem(X, y, beta, loss)
-    if certificate not in ("auto", "exact", "bounded", "estimated"):
-        raise ValueError(f"certificate must be auto, exact, bounded or estimated; it is {certificate!r}.")
+    check_kind(certificate)
     _check_effort(max_time, rtol, starts, seed)
     if patterns is not None and certificate not in ("auto", "estimated"):
         raise ValueError(f'certificate="{certificate}" and patterns exclude each other: leave one out.')
@@ -169,13 +168,6 @@ def certify(
             primal, candidates[best], rhos[best], y, beta, loss, "patterns", len(patterns), begin
         )
     rows = prepare_rows(X)
-    if certificate != "estimated":
-        best = int(np.argmax([_bound(c, y, beta, loss, _trial_rho(X, rows, c))[0] for c in candidates]))
-        proof = prove(
-            X, y, beta, loss, candidates[best], kind=certificate, primal=primal, rtol=rtol, max_time=max_time
-        )
-        if proof is not None:
-            return make_certificate(primal, proof.nu, proof.rho, y, beta, loss, proof.kind, 0, begin)
     deadline = np.inf if max_time is None else begin + max_time
     starts = default_starts(network.n_neurons) if starts is None else starts
     rng = np.random.default_rng(seed)
@@ -188,10 +180,20 @@ def certify(
             np.argmax([_bound(c, y, beta, loss, t[0])[0] for c, t in zip(candidates, trials, strict=True)])
         )
         chosen, (rho, done) = candidates[best], trials[best]
+    if certificate != "estimated":
+        proof = prove(X, y, beta, loss, chosen, kind=certificate, primal=primal, rtol=rtol, max_time=max_time)
+        if proof is not None:
+            return make_certificate(primal, proof.nu, proof.rho, y, beta, loss, proof.kind, 0, begin)
     if done < starts:
         result = _search_outputs(network, X, rows, chosen, starts - done, rng, deadline)
         rho, done = max(rho, result[0]), done + result[1]
     return make_certificate(primal, chosen, rho, y, beta, loss, "estimated", done, begin)
+
+
+def check_kind(certificate: str) -> None:
+    """Raise ValueError if this is no `CertificateKind`."""
+    if certificate not in get_args(CertificateKind):
+        raise ValueError(f"certificate must be auto, exact, bounded or estimated; it is {certificate!r}.")
 
 
 def _check_effort(max_time: float | None, rtol: float, starts: int | None, seed: int) -> None:
@@ -203,14 +205,6 @@ def _check_effort(max_time: float | None, rtol: float, starts: int | None, seed:
         raise ValueError(f"starts must be at least 1; it is {starts!r}.")
     if seed < 0:
         raise ValueError(f"seed must not be negative; it is {seed!r}.")
-
-
-def _trial_rho(X: Array, rows: Rows, nu: Array) -> float:
-    """A quick estimate of max ρ(±ν) over the outputs."""
-    return max(
-        _search_one(X, rows, column, _TRIAL, np.random.default_rng(0))[0]
-        for column in nu.reshape(len(nu), -1).T
-    )
 
 
 def default_starts(neurons: int) -> int:
@@ -313,14 +307,12 @@ def _search_one(
     nu: Array,
     starts: int,
     rng: np.random.Generator,
-    neurons: Array | None = None,
-    signs: Array | None = None,
-    deadline: float = np.inf,
+    neurons: Array,
+    signs: Array,
+    deadline: float,
 ) -> tuple[float, int]:
     """(ρ, ascents) for one output: exact ascents, or smoothed ones, the best made exact, if rows are many."""
     nu = np.ascontiguousarray(nu)
-    if neurons is None or signs is None:
-        neurons, signs = np.zeros((0, X.shape[1])), np.zeros(0)
     if len(X) > MANY_ROWS and X.shape[1] <= FEW_COLUMNS:
         found = verify_smoothly(
             X, prepare_columns(X), nu, neurons, signs, starts=starts, rng=rng, deadline=deadline

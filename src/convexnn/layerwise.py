@@ -25,13 +25,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from convexnn import training
 from convexnn._types import Array
 from convexnn.data import Scaler
-from convexnn.estimators import _beta, _design, _print_row, _seed
+from convexnn.estimators import _beta, _design, _encode, _print_row, _seed
 from convexnn.losses import get_loss
 from convexnn.network import Network
 from convexnn.status import Status
@@ -232,15 +231,9 @@ class LayerwiseReLUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[m
     def fit(self, X: ArrayLike, y: ArrayLike) -> "LayerwiseReLUClassifier":
         """Train on X (n, d) and two-class labels y (n,); returns the estimator."""
         rows, labels = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(labels)
         get_loss(self.loss)
-        kind = type_of_target(labels, input_name="y", raise_unknown=True)
-        if kind != "binary":
-            raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
-        classes = np.unique(labels)
-        if len(classes) < 2:
-            raise ValueError(f"y has one class only, {classes[0]!r}: there is nothing to classify.")
-        _fit(self, rows, np.where(labels == classes[1], 1.0, -1.0))
+        classes, signs = _encode(labels)
+        _fit(self, rows, signs)
         self.classes_ = classes
         return self
 

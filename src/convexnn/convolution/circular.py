@@ -24,9 +24,8 @@ from convexnn.certificate import Certificate, make_certificate
 from convexnn.convolution.dual import Trial, lower_bound, solve_dual
 from convexnn.convolution.linear import rounded_up
 from convexnn.convolution.patches import check_limits
-from convexnn.convolution.result import ConvolutionResult
+from convexnn.convolution.result import ConvolutionResult, zero_result
 from convexnn.losses import check_problem, get_loss
-from convexnn.status import Status
 
 Norm = Literal["backward", "ortho"]
 Complex = NDArray[np.complex128]
@@ -142,9 +141,7 @@ def train_circular(
         zero = CircularCNN(np.zeros((d, 1)), np.zeros((1, d)), shape)
         value = get_loss(loss).value(np.zeros_like(y), y)
         certificate = certify_circular(zero, images, y, beta, loss)
-        row = {"seconds": perf_counter() - begin, "iteration": 0, "primal": value}
-        history = [{**row, "bound": certificate.lower_bound}]
-        return ConvolutionResult(zero, value, value, certificate, history, Status.ZERO)
+        return zero_result(zero, value, certificate, begin)
     penalty = _Spectrum(X, shape)
     solved = solve_dual(
         penalty, y, beta, loss, parts=penalty.groups, tol=tol, max_time=max_time, progress=progress

@@ -17,9 +17,8 @@ from convexnn._types import Array, Progress
 from convexnn.certificate import Certificate, make_certificate
 from convexnn.convolution.dual import Trial, lower_bound, solve_dual
 from convexnn.convolution.patches import check_limits, check_patches
-from convexnn.convolution.result import ConvolutionResult
+from convexnn.convolution.result import ConvolutionResult, zero_result
 from convexnn.losses import get_loss
-from convexnn.status import Status
 
 #: Singular values below this share of the largest are rounding.
 _NEGLIGIBLE = 1e-13
@@ -123,9 +122,7 @@ def train_linear(
     if beta >= linear_beta_max(patches, y, loss):
         value = get_loss(loss).value(np.zeros_like(y), y)
         certificate = certify_linear(zero, patches, y, beta, loss)
-        row = {"seconds": perf_counter() - begin, "iteration": 0, "primal": value}
-        history = [{**row, "bound": certificate.lower_bound}]
-        return ConvolutionResult(zero, value, value, certificate, history, Status.ZERO)
+        return zero_result(zero, value, certificate, begin)
     solved = solve_dual(
         _Nuclear(patches), y, beta, loss, parts=min(h, K), tol=tol, max_time=max_time, progress=progress
     )

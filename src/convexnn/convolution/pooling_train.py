@@ -29,7 +29,7 @@ from convexnn.convolution.pooling import (
     program_value,
     reduced_masks,
 )
-from convexnn.convolution.result import ConvolutionResult
+from convexnn.convolution.result import ConvolutionResult, zero_result
 from convexnn.losses import get_loss
 from convexnn.network import Network
 from convexnn.patterns import Patterns
@@ -169,9 +169,7 @@ def _zero_result(
             len(penalty.blocks) // 2,
             begin,
         )
-    row = {"seconds": perf_counter() - begin, "iteration": 0, "primal": value}
-    history = [{**row, "bound": certificate.lower_bound}]
-    return ConvolutionResult(network, value, value, certificate, history, Status.ZERO)
+    return zero_result(network, value, certificate, begin)
 
 
 def _train_patterns(

@@ -1,6 +1,7 @@
 """What every convolutional `train_*` function returns."""
 
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Generic, Protocol, TypeVar
 
 from convexnn._types import Array
@@ -56,3 +57,14 @@ class ConvolutionResult(Generic[N]):
     def outputs(self) -> Array:
         """The output weights of the network, one row (or number) for each filter."""
         return self.network.outputs
+
+
+def zero_result(network: N, value: float, certificate: Certificate, begin: float) -> ConvolutionResult[N]:
+    """The zero network, of objective `value`, at β ≥ β_max; `begin` is when the run started."""
+    row = {
+        "seconds": perf_counter() - begin,
+        "iteration": 0,
+        "primal": value,
+        "bound": certificate.lower_bound,
+    }
+    return ConvolutionResult(network, value, value, certificate, [row], Status.ZERO)

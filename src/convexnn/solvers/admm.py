@@ -25,7 +25,7 @@ from scipy.linalg import cho_factor, cho_solve
 from convexnn._types import Array, IntArray, Progress
 from convexnn.cones import project_blocks
 from convexnn.program import ConvexProgram
-from convexnn.solvers.solution import Solution, make_solution
+from convexnn.solvers.solution import Solution, make_solution, record
 from convexnn.status import Status
 
 _STEPS = 20_000
@@ -131,15 +131,14 @@ def solve_admm(
             _check(program, state)
             if iteration < _BALANCED_STEPS:
                 _balance(operator, state)
-            row = {
-                "seconds": perf_counter() - begin,
-                "iteration": iteration,
-                "primal": state.primal,
-                "bound": state.dual,
-            }
-            state.history.append(row)
-            if progress is not None:
-                progress(row)
+            record(
+                state.history,
+                progress,
+                begin=begin,
+                iteration=iteration,
+                primal=state.primal,
+                bound=state.dual,
+            )
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     v, w = _split(program, state.best)
@@ -163,8 +162,6 @@ def _start(program: ConvexProgram, operator: _Operator, warm_start: Solution | N
     shape = program.patterns.generators.shape
     v = np.zeros((shape[0], operator.cover.shape[1]))
     if warm_start is not None:
-        if warm_start.v.shape != shape:
-            raise ValueError("warm_start belongs to a program with other patterns.")
         pair = warm_start.v, warm_start.w
         v = pair[0] - pair[1] if program.gated else np.hstack(pair)
     s = np.maximum(operator.slack(v), 0.0)

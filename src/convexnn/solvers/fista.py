@@ -19,7 +19,7 @@ import numpy as np
 
 from convexnn._types import Array, Progress
 from convexnn.program import ConvexProgram
-from convexnn.solvers.solution import Solution, make_solution
+from convexnn.solvers.solution import Solution, make_solution, record
 from convexnn.status import Status
 
 _STEPS = 200_000
@@ -97,15 +97,14 @@ def solve_fista(
             if (iteration + 1) % _CHECK:
                 continue
             _check(program, state)
-            row = {
-                "seconds": perf_counter() - begin,
-                "iteration": iteration,
-                "primal": state.primal,
-                "bound": state.dual,
-            }
-            state.history.append(row)
-            if progress is not None:
-                progress(row)
+            record(
+                state.history,
+                progress,
+                begin=begin,
+                iteration=iteration,
+                primal=state.primal,
+                bound=state.dual,
+            )
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     zero = np.zeros_like(state.best)
@@ -115,8 +114,6 @@ def solve_fista(
 def _start(program: ConvexProgram, warm_start: Solution | None) -> _State:
     z = np.zeros_like(program.patterns.generators)
     if warm_start is not None:
-        if warm_start.v.shape != z.shape:
-            raise ValueError("warm_start belongs to a program with other patterns.")
         z = warm_start.v - warm_start.w
     fit = program.predict(z, np.zeros_like(z))
     state = _State(z, z, fit, fit, _curvature(program))

@@ -18,7 +18,7 @@ import numpy as np
 from convexnn._types import Array, Progress
 from convexnn.program import ConvexProgram
 from convexnn.solvers.conjugates import inside_domain
-from convexnn.solvers.solution import Solution, make_solution, project_on_cones
+from convexnn.solvers.solution import Solution, make_solution, project_on_cones, record
 from convexnn.status import Status
 
 #: What to install for a solver that CVXPY can call.
@@ -109,13 +109,12 @@ def solve_cvxpy(
     status = stop or _status(
         primal - dual <= tol * primal, failed, max_time is not None and seconds > max_time
     )
-    row = {"seconds": seconds, "iteration": 0, "primal": primal, "bound": dual}
-    if progress is not None:
-        try:
-            progress(row)
-        except KeyboardInterrupt:
-            status = Status.INTERRUPTED
-    return make_solution(program, v, w, nu, dual, status, [row])
+    history: list[dict[str, Any]] = []
+    try:
+        record(history, progress, begin=begin, iteration=0, primal=primal, bound=dual)
+    except KeyboardInterrupt:
+        status = Status.INTERRUPTED
+    return make_solution(program, v, w, nu, dual, status, history)
 
 
 def _import_cvxpy(name: str) -> Any:
@@ -139,8 +138,6 @@ def _starting_point(program: ConvexProgram, warm_start: Solution | None) -> tupl
     shape = program.patterns.generators.shape
     if warm_start is None:
         return np.zeros(shape), np.zeros(shape)
-    if warm_start.v.shape != shape:
-        raise ValueError("warm_start belongs to a program with other patterns.")
     return warm_start.v, warm_start.w
 
 

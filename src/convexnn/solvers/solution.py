@@ -1,11 +1,12 @@
 """What every solver returns."""
 
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from convexnn._types import Array
+from convexnn._types import Array, Progress
 from convexnn.cones import project_blocks
 from convexnn.program import ConvexProgram
 from convexnn.status import Status
@@ -60,6 +61,22 @@ def make_solution(
     primal = program.primal(v, w)
     gap = (primal - dual) / primal if primal > 0 else 0.0
     return Solution(v, w, status, primal, dual, gap, program.violation(v, w), nu, history)
+
+
+def record(
+    history: list[dict[str, Any]],
+    progress: Progress | None,
+    *,
+    begin: float,
+    iteration: int,
+    primal: float,
+    bound: float,
+) -> None:
+    """Append a row to the history and hand a copy to `progress`, which may raise KeyboardInterrupt."""
+    row = {"seconds": perf_counter() - begin, "iteration": iteration, "primal": primal, "bound": bound}
+    history.append(row)
+    if progress is not None:
+        progress(dict(row))
 
 
 def project_on_cones(program: ConvexProgram, blocks: Array) -> Array:

@@ -17,7 +17,7 @@ from convexnn.cones import adjoint_blocks, project_blocks
 from convexnn.program import ConvexProgram
 from convexnn.solvers.conjugates import Conjugate, inside_domain, make_conjugate, starting_point
 from convexnn.solvers.inner import Blocks, InnerPoint, InnerProblem, make_blocks, minimise_inner, step_length
-from convexnn.solvers.solution import Solution, make_solution
+from convexnn.solvers.solution import Solution, make_solution, record
 from convexnn.status import Status
 
 _FIRST = 200  # blocks of the first working set
@@ -75,14 +75,9 @@ def solve_ssnal(
     max_time : float, optional
         Seconds; the best point so far is returned.
     warm_start : Solution, optional
-        A point of a program with the same patterns.
+        A feasible point of a program with the same patterns, as `solve` makes it.
     progress : callable, optional
         Receives each row of the history.
-
-    Raises
-    ------
-    ValueError
-        If the warm start belongs to a program with other patterns.
     """
     begin = perf_counter()
     state = _start(program, warm_start)
@@ -93,15 +88,14 @@ def solve_ssnal(
             state.idle += 1
             steps = _outer_step(program, state, tol)
             _price(program, state)
-            row = {
-                "seconds": perf_counter() - begin,
-                "iteration": iteration,
-                "primal": state.primal,
-                "bound": state.dual,
-            }
-            state.history.append(row)
-            if progress is not None:
-                progress(row)
+            record(
+                state.history,
+                progress,
+                begin=begin,
+                iteration=iteration,
+                primal=state.primal,
+                bound=state.dual,
+            )
             if state.gap <= tol:
                 status = Status.CONVERGED
                 break
@@ -124,8 +118,6 @@ def _start(program: ConvexProgram, warm_start: Solution | None) -> _State:
     V = np.zeros((2 * P, program.X.shape[1]))
     if warm_start is not None:
         V = np.concatenate([warm_start.v.T, warm_start.w.T])
-        if V.shape != (2 * P, program.X.shape[1]):
-            raise ValueError("warm_start belongs to a program with other patterns.")
     blocks = make_blocks(np.concatenate([masks, masks]), np.repeat([1.0, -1.0], P), V)
     fit = program.predict(V[:P].T, V[P:].T)
     scale = float(np.sum(program.y**2))

@@ -11,22 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convexnn._types import Array, Progress
-from convexnn.certificate import Certificate, CertificateKind, certify, make_certificate
+from convexnn.certificate import Certificate, CertificateKind, certify, check_kind, make_certificate
 from convexnn.descent import descend
 from convexnn.losses import check_problem, get_loss
 from convexnn.network import Network
 from convexnn.pricing.local import rho_estimate
 from convexnn.rigorous import prove
 from convexnn.status import Status
-from convexnn.training.loop import Best, State, Task, make_task, run, start_state
-from convexnn.training.many_columns import (
-    WideBest,
-    WideState,
-    has_many_columns,
-    make_wide_task,
-    train_many_columns,
-)
-from convexnn.training.many_rows import RowsBest, RowsState, has_many_rows, make_rows_task, train_many_rows
+from convexnn.training.loop import Best, State, Task, beats_zero, make_task, run, start_state
+from convexnn.training.many_columns import has_many_columns, train_many_columns
+from convexnn.training.many_rows import has_many_rows, train_many_rows
 
 __all__ = ["TrainResult", "train"]
 
@@ -36,8 +30,6 @@ _START_RATE = 0.05
 _LAST_SECONDS, _LAST_SHARE = 2.0, 0.1
 #: Seconds for a proof without a time limit.
 _PROOF_SECONDS = 60.0
-
-
 #: Share of `tol` at which training stops where a proof, which costs some of the gap, comes after.
 _PROVEN_SHARE = 0.6
 
@@ -137,38 +129,33 @@ def train(
     begin = perf_counter()
     X, y, beta = check_problem(X, y, beta, loss)
     _check_options(X, y, tol, max_time, max_neurons, warm_start, seed)
-    if certificate not in ("auto", "exact", "bounded", "estimated"):
-        raise ValueError(f"certificate must be auto, exact, bounded or estimated; it is {certificate!r}.")
+    check_kind(certificate)
     inner_tol = _PROVEN_SHARE * tol if certificate in ("exact", "bounded") else tol
     is_wide, is_long = has_many_columns(X, loss), has_many_rows(X, loss)
-    make = make_wide_task if is_wide else make_rows_task if is_long else make_task
-    task = make(X, y, beta, loss, inner_tol, max_time, seed)
+    task = make_task(X, y, beta, loss, inner_tol, max_time, seed, is_large=is_wide or is_long)
     history: list[dict[str, Any]] = []
 
-    def record(state: State | WideState | RowsState) -> None:
+    def record(best: Best) -> None:
         row = {
             "seconds": perf_counter() - begin,
             "iteration": len(history),
-            "primal": state.best.primal,
-            "bound": state.best.bound,
-            "neurons": state.best.network(X).n_neurons,
+            "primal": best.primal,
+            "bound": best.bound,
+            "neurons": best.network(X).n_neurons,
         }
         history.append(row)
         if progress is not None:
             progress(dict(row))
 
     if is_wide or is_long:
-        best, status = (
-            train_many_columns(task, record, warm_start)
-            if is_wide
-            else train_many_rows(task, record, warm_start)
-        )
+        train_large = train_many_columns if is_wide else train_many_rows
+        best, status = train_large(task, record, warm_start)
         wanted = _wanted(task, tol, max_time, max_neurons, certificate)
         return _result(task, best, history, status, wanted, begin)
     state: State | None = None
     try:
         nu = -get_loss(loss).gradient(np.zeros_like(y), y)
-        is_proven_below = warm_start is not None and _beats_zero(task, warm_start)  # β < β_max then
+        is_proven_below = warm_start is not None and beats_zero(task, warm_start)  # β < β_max then
         top = np.inf if is_proven_below else rho_estimate(X, nu, seed=seed)
         if top <= beta:
             zero = certify(
@@ -219,11 +206,6 @@ def _check_options(
             f"warm_start must be a network of {X.shape[1]} features and one output; "
             f"it has {warm_start.n_features} features and alpha of shape {warm_start.alpha.shape}."
         )
-
-
-def _beats_zero(task: Task, network: Network) -> bool:
-    at_zero = get_loss(task.loss).value(np.zeros_like(task.y), task.y)
-    return network.objective(task.X, task.y, task.beta, task.loss) < at_zero
 
 
 def _descend(task: Task, top: float, seed: int) -> Network:
@@ -292,11 +274,10 @@ def _certificate(task: Task, best: Best, network: Network, wanted: _Wanted, begi
     kind, seconds = wanted.kind, wanted.seconds
     primal = network.objective(task.X, task.y, task.beta, task.loss)
     data = (task.y, task.beta, task.loss)
-    is_large = isinstance(best, WideBest | RowsBest)
-    if not is_large and (not best.starts or best.gap > task.tol):
+    if not best.is_large and (not best.starts or best.gap > task.tol):
         return _searched(task, network, best.nu if best.nu.any() else None, wanted)
     estimated = make_certificate(primal, best.nu, best.rho, *data, "estimated", best.starts, begin)
-    if kind == "estimated" or (kind == "auto" and is_large):
+    if kind == "estimated" or (kind == "auto" and best.is_large):
         return estimated
     try:
         proof = prove(

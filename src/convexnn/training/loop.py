@@ -8,7 +8,6 @@ tolerance, ν is verified from fresh starts; a refuted bound is lowered and the 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -64,6 +63,7 @@ class Best:
     nu: Array  # unscaled dual point of the bound
     rho: float  # largest ρ(±nu) known
     starts: int = 0  # verification starts that nu has survived
+    is_large: bool = False  # of a form for large data: neurons are merged already, or not worth merging
 
     @property
     def gap(self) -> float:
@@ -71,12 +71,12 @@ class Best:
         return (self.primal - self.bound) / self.primal if self.primal > 0 else 0.0
 
     def network(self, X: Array) -> Network:
-        """The network of the blocks, merged."""
+        """The network of the blocks, balanced; merged unless `is_large`."""
         norm = np.linalg.norm(self.v, axis=1)
         keep = norm > 0
         root = np.sqrt(norm[keep])
         net = Network((self.v[keep] / root[:, None]).T, self.signs[keep] * root)
-        return net.merged(X)
+        return net if self.is_large else net.merged(X)
 
 
 @dataclass
@@ -88,15 +88,34 @@ class State:
     sigma: float
     sigma_start: float
     best: Best
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def make_task(
-    X: Array, y: Array, beta: float, loss: str, tol: float, max_time: float | None, seed: int
+    X: Array,
+    y: Array,
+    beta: float,
+    loss: str,
+    tol: float,
+    max_time: float | None,
+    seed: int,
+    *,
+    is_large: bool = False,
 ) -> Task:
-    """A Task whose time starts now."""
+    """A Task whose time starts now; `is_large` leaves out the copies of X that only cells need."""
+    none = np.zeros((0, 0))
+    rows = Rows(none, none, np.zeros(0)) if is_large else prepare_rows(X)
     deadline = np.inf if max_time is None else perf_counter() + max_time
-    return Task(X, y, beta, loss, tol, deadline, seed, prepare_rows(X))
+    return Task(X, y, beta, loss, tol, deadline, seed, rows)
+
+
+def value_at_zero(task: Task) -> float:
+    """The objective of the zero network."""
+    return task.function.value(np.zeros_like(task.y), task.y)
+
+
+def beats_zero(task: Task, network: Network) -> bool:
+    """Whether a network's objective is below that of the zero network, which proves β < β_max."""
+    return network.objective(task.X, task.y, task.beta, task.loss) < value_at_zero(task)
 
 
 def start_state(task: Task, network: Network) -> State:
@@ -105,21 +124,20 @@ def start_state(task: Task, network: Network) -> State:
     v = (net.U * np.abs(net.alpha)).T
     size = np.linalg.norm(v, axis=1)
     keep = size > 1e-6 * size.sum()
-    at_zero = task.function.value(np.zeros_like(task.y), task.y)
-    if network.objective(task.X, task.y, task.beta, task.loss) >= at_zero:
+    if not beats_zero(task, network):
         keep[:] = False
     v, signs = np.ascontiguousarray(v[keep]), np.sign(net.alpha)[keep]
     cells = cells_of_neurons(task.X, v, signs)
     fit = blocks_fit(task.X, cells.blocks.masks, signs, v)
     total = float(np.linalg.norm(v, axis=1).sum())
     primal = task.function.value(fit, task.y) + task.beta * total
-    mean = total / len(v) if len(v) else 0.01 * at_zero / task.beta
+    mean = total / len(v) if len(v) else 0.01 * value_at_zero(task) / task.beta
     best = Best(primal, v.copy(), signs.copy(), 0.0, np.zeros(len(task.y)), 0.0)
     sigma = 30.0 * mean / task.beta
     return State(merge(cells), starting_point(task.loss, task.y, fit), sigma, sigma, best)
 
 
-def run(task: Task, state: State, record: Callable[[State], None]) -> Status:
+def run(task: Task, state: State, record: Callable[[Best], None]) -> Status:
     """Rounds until the verified gap is within the tolerance, or a limit is hit."""
     rng = np.random.default_rng(task.seed)
     for _ in range(_ROUNDS):
@@ -130,10 +148,10 @@ def run(task: Task, state: State, record: Callable[[State], None]) -> Status:
         if state.best.gap <= task.tol:
             refuted = _verify(task, state, rng)
             if refuted is None:
-                record(state)
+                record(state.best)
                 return Status.CONVERGED
             found = concatenate([found, refuted])
-        record(state)
+        record(state.best)
         if perf_counter() > task.deadline:
             return Status.TIME_LIMIT
         _grow(task, state, found)

@@ -18,7 +18,6 @@ from time import perf_counter
 import numpy as np
 
 from convexnn._types import Array
-from convexnn.cones import Rows
 from convexnn.network import Network
 from convexnn.status import Status
 from convexnn.training._wide_axes import Axes, Real, principal_axes
@@ -27,7 +26,7 @@ from convexnn.training._wide_slide import make_metric, slide
 from convexnn.training._wide_smoothed import Tied, mean_spread
 from convexnn.training._wide_sphere import SAME, Ascent, Schedule, ascend, distinct, exact_values, relu_values
 from convexnn.training._wide_start import adam
-from convexnn.training.loop import Best, Task, bound_of
+from convexnn.training.loop import Best, Task, bound_of, value_at_zero
 
 #: Below this many rows or columns the exact methods on cells are used.
 MANY = 300
@@ -66,21 +65,10 @@ _COLUMN_SHARE = 0.15
 
 
 @dataclass
-class WideBest(Best):
-    """`Best` whose neurons were merged already."""
-
-    def network(self, X: Array) -> Network:
-        """The network of the blocks, balanced."""
-        norm = np.linalg.norm(self.v, axis=1)
-        root = np.sqrt(norm[norm > 0])
-        return Network((self.v[norm > 0] / root[:, None]).T, self.signs[norm > 0] * root)
-
-
-@dataclass
 class WideState:
     """Everything that a round changes; neurons are unit columns of U with masses c and signs."""
 
-    best: WideBest
+    best: Best
     axes: Axes
     rng: np.random.Generator
     U: Real  # (r, m), all axes
@@ -97,18 +85,9 @@ def has_many_columns(X: Array, loss: str) -> bool:
     return min(X.shape) > MANY and loss != "hinge"
 
 
-def make_wide_task(
-    X: Array, y: Array, beta: float, loss: str, tol: float, max_time: float | None, seed: int
-) -> Task:
-    """A Task whose time starts now, without the copies of X that only the methods on cells need."""
-    none = np.zeros((0, 0))
-    deadline = np.inf if max_time is None else perf_counter() + max_time
-    return Task(X, y, beta, loss, tol, deadline, seed, Rows(none, none, np.zeros(0)))
-
-
 def train_many_columns(
-    task: Task, record: Callable[[WideState], None], warm_start: Network | None = None
-) -> tuple[WideBest, Status]:
+    task: Task, record: Callable[[Best], None], warm_start: Network | None = None
+) -> tuple[Best, Status]:
     """The best network and bound, and why the run ended; also on Ctrl-C, at whatever point.
 
     Parameters
@@ -116,13 +95,13 @@ def train_many_columns(
     task : Task
         Its `rows` are not used. `tol` is the relative gap at which to verify and stop.
     record : callable
-        Called after each round with the state.
+        Called after each round with the best so far.
     warm_start : Network, optional
         Neurons to start from in place of Adam's.
     """
     n, d = task.X.shape
     nu = -task.function.gradient(np.zeros(n), task.y)
-    best = WideBest(task.function.value(np.zeros(n), task.y), np.zeros((0, d)), np.zeros(0), 0.0, nu, 0.0)
+    best = Best(value_at_zero(task), np.zeros((0, d)), np.zeros(0), 0.0, nu, 0.0, is_large=True)
     state = None
     begin = perf_counter()
     try:
@@ -148,7 +127,7 @@ def train_many_columns(
 def _run(
     task: Task,
     state: WideState,
-    record: Callable[[WideState], None],
+    record: Callable[[Best], None],
     warm_start: Network | None,
     begin: float,
 ) -> Status:
@@ -156,10 +135,10 @@ def _run(
     if found.finished and found.values[0] <= task.beta:
         _verify(task, state, task.deadline)
         if state.best.rho <= task.beta:
-            record(state)
+            record(state.best)
             return Status.ZERO
     _start(task, state, warm_start)
-    record(state)
+    record(state.best)
     least, stalled = state.best.gap, 0
     for step in range(_ROUNDS):
         reserve = min(_VERIFY_COST * state.seconds, _RESERVE * (task.deadline - begin))
@@ -168,9 +147,9 @@ def _run(
         state.mean = 0.5 * (state.mean + state.nu) if step >= _MEAN_FROM else state.nu
         _take_in(task, state, _price(task, state, state.mean))
         if state.best.gap <= task.tol and _is_verified(task, state):
-            record(state)
+            record(state.best)
             return Status.CONVERGED
-        record(state)
+        record(state.best)
         if perf_counter() > state.stop:
             return Status.TIME_LIMIT
         stalled = 0 if state.best.gap < 0.999 * least else stalled + 1
@@ -385,7 +364,7 @@ def _take_in(task: Task, state: WideState, found: Ascent) -> None:
     _replace(task, state, U, c, np.concatenate([state.signs, new.signs]))
 
 
-def _merge(task: Task, best: WideBest) -> None:
+def _merge(task: Task, best: Best) -> None:
     """Add up neurons of one sign that share a cell of X; skipped where none are close and m²n is large."""
     m = len(best.v)
     close = best.v @ best.v.T

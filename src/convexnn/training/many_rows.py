@@ -19,7 +19,6 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from convexnn._types import Array
-from convexnn.cones import Rows
 from convexnn.network import Network
 from convexnn.pricing.smooth import (
     FINE,
@@ -41,7 +40,7 @@ from convexnn.pricing.zero import FEW_COLUMNS, MANY_ROWS
 from convexnn.status import Status
 from convexnn.training._bank import Bank, Point, solve_bank
 from convexnn.training._slide import Schedule, slide
-from convexnn.training.loop import Best, Task, bound_of
+from convexnn.training.loop import Best, Task, bound_of, value_at_zero
 
 _ROUNDS = 100
 _FIRST_SLIDE: Schedule = ((0.3, 25), (0.15, 25), (0.09, 25), (0.06, 25), (0.06, 25), (0.045, 25), (0.03, 25))
@@ -67,17 +66,6 @@ _LAST_SECONDS = 2.0  # of a verification after an interruption
 
 
 @dataclass
-class RowsBest(Best):
-    """`Best` whose neurons are not merged: cells hold few neurons here, and comparing them costs n·m²."""
-
-    def network(self, X: Array) -> Network:
-        """The network of the blocks, balanced."""
-        norm = np.linalg.norm(self.v, axis=1)
-        root = np.sqrt(norm[norm > 0])
-        return Network((self.v[norm > 0] / root[:, None]).T, self.signs[norm > 0] * root)
-
-
-@dataclass
 class DualPoint:
     """A ν with the largest value known there; `starts` is 0 until it is verified."""
 
@@ -91,7 +79,7 @@ class DualPoint:
 class RowsState:
     """Everything that a round changes."""
 
-    best: RowsBest
+    best: Best
     columns: Columns
     rng: np.random.Generator
     stop: float  # when to leave the rounds, so that the verification fits in
@@ -107,18 +95,9 @@ def has_many_rows(X: Array, loss: str) -> bool:
     return X.shape[0] > MANY_ROWS and X.shape[1] <= FEW_COLUMNS and loss == "squared"
 
 
-def make_rows_task(
-    X: Array, y: Array, beta: float, loss: str, tol: float, max_time: float | None, seed: int
-) -> Task:
-    """A Task whose time starts now, without the copies of X that only the methods on cells need."""
-    none = np.zeros((0, 0))
-    deadline = np.inf if max_time is None else perf_counter() + max_time
-    return Task(X, y, beta, loss, tol, deadline, seed, Rows(none, none, np.zeros(0)))
-
-
 def train_many_rows(
-    task: Task, record: Callable[[RowsState], None], warm_start: Network | None = None
-) -> tuple[RowsBest, Status]:
+    task: Task, record: Callable[[Best], None], warm_start: Network | None = None
+) -> tuple[Best, Status]:
     """The best network and its verified bound, and why the run ended; also on Ctrl-C, at whatever point.
 
     Parameters
@@ -126,14 +105,13 @@ def train_many_rows(
     task : Task
         Its `rows` are not used. `tol` is the relative gap at which to verify and stop.
     record : callable
-        Called after each round with the state.
+        Called after each round with the best so far.
     warm_start : Network, optional
         Neurons to start from in place of random ones.
     """
     n, d = task.X.shape
     none = Bank(np.zeros((0, d)), np.zeros(0), np.zeros(0))
-    at_zero = 0.5 * float(task.y @ task.y)
-    best = RowsBest(at_zero, none.directions, none.signs, 0.0, np.zeros(n), 0.0)
+    best = Best(value_at_zero(task), none.directions, none.signs, 0.0, np.zeros(n), 0.0, is_large=True)
     try:
         top = rho_smoothly(task.X, task.y, _ZERO_STARTS, task.seed)
     except KeyboardInterrupt:
@@ -151,10 +129,10 @@ def train_many_rows(
 
 def _guarded_run(
     task: Task,
-    best: RowsBest,
+    best: Best,
     none: Bank,
     top: float,
-    record: Callable[[RowsState], None],
+    record: Callable[[Best], None],
     warm_start: Network | None,
 ) -> Status:
     """The rounds, and a verification of their best bound whatever ended them."""
@@ -184,7 +162,7 @@ def _stop_time(task: Task, seconds: float) -> float:
     return task.deadline - min(seconds, _RESERVE * left)
 
 
-def _run(task: Task, state: RowsState, record: Callable[[RowsState], None]) -> Status:
+def _run(task: Task, state: RowsState, record: Callable[[Best], None]) -> Status:
     begin = perf_counter()
     for state.round in range(_ROUNDS):
         point = solve_bank(state.columns, task.y, task.beta, state.bank)
@@ -195,10 +173,10 @@ def _run(task: Task, state: RowsState, record: Callable[[RowsState], None]) -> S
         if state.best.gap <= task.tol:
             refuting = _verify(task, state, task.tol, task.deadline)
             if state.best.gap <= task.tol and state.best.starts:
-                record(state)
+                record(state.best)
                 return Status.CONVERGED if perf_counter() <= task.deadline else Status.TIME_LIMIT
             peaks = join([peaks, refuting])
-        record(state)
+        record(state.best)
         if perf_counter() + _NEXT_ROUND * seconds > state.stop:
             return Status.TIME_LIMIT
         begin = perf_counter()
@@ -221,7 +199,7 @@ def _start(task: Task, state: RowsState, top: float, warm_start: Network | None)
     return slide(columns, task.y, task.beta, bank, schedule=_FIRST_SLIDE, rng=state.rng, deadline=state.stop)
 
 
-def _take_primal(best: RowsBest, point: Point) -> None:
+def _take_primal(best: Best, point: Point) -> None:
     if point.primal < best.primal:
         best.primal = point.primal
         best.v = point.bank.masses[:, None] * point.bank.directions
@@ -324,7 +302,7 @@ def _verify(task: Task, state: RowsState, tol: float, deadline: float) -> Peaks:
     return join(found) if found else Peaks(np.zeros(0), np.zeros((0, task.X.shape[1])), np.zeros(0))
 
 
-def _refuted_from(task: Task, best: RowsBest, point: DualPoint, tol: float) -> float:
+def _refuted_from(task: Task, best: Best, point: DualPoint, tol: float) -> float:
     """The ρ at which the gap leaves `tol`."""
     if tol < 0:
         return np.inf
@@ -336,7 +314,7 @@ def _refuted_from(task: Task, best: RowsBest, point: DualPoint, tol: float) -> f
     return low
 
 
-def _best_bank(best: RowsBest) -> Bank:
+def _best_bank(best: Best) -> Bank:
     masses = np.linalg.norm(best.v, axis=1)
     return Bank(best.v / np.maximum(masses, 1e-300)[:, None], best.signs, masses)
 
