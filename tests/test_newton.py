@@ -13,7 +13,7 @@ def test_solves_the_system(
     M: int, n: int, direct: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Both factorisations, conjugate gradients, and empty sides (where BLAS must not be called)."""
-    monkeypatch.setattr(newton, "_DIRECT", direct)
+    monkeypatch.setattr(newton, "DIRECT", direct)
     rng = np.random.default_rng(M + 10 * n)
     Bt, D, b = rng.standard_normal((M, n)), rng.uniform(0.1, 2.0, n), rng.standard_normal(n)
     x = solve_newton(Bt, D, 1.7, b)

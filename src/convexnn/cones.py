@@ -9,12 +9,16 @@ Layout of the compiled code: rows of X are normalised and stored column by colum
 products run along contiguous memory. Row i of Q is the i-th basis vector of the span of the tight rows.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
 from os import cpu_count
-from typing import NamedTuple
+from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
+from threadpoolctl import ThreadpoolController
 
 from convexnn._types import Array, BoolArray, IntArray
 
@@ -27,6 +31,20 @@ DEPENDENT = 1e-9
 
 THREADS = max(1, min(8, cpu_count() or 1))
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="convexnn")
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def single_blas() -> Any:
+    """A context where BLAS keeps to one thread: its own would spin beside those of the compiled code."""
+    return _controller().limit(limits=1)
+
+
+class OutOfTime(Exception):
+    """The deadline passed within compiled work, whose outputs are incomplete."""
 
 
 class Rows(NamedTuple):
@@ -179,11 +197,11 @@ def _multipliers(Q, R, k, g, mask, tight, u, lam):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def project(unit, XT, mask, g, threshold, tight, k, Q, R, lam, u, z, work):  # type: ignore[no-untyped-def]
+def project(unit, XT, mask, g, threshold, tight, k, Q, R, lam, u, z, work, halt):  # type: ignore[no-untyped-def]
     """Project g onto the cone of `mask`; returns the number of tight rows.
 
     Inputs: tight[:k] is a guess of the tight rows. Outputs: u, tight, λ (multipliers of s_i x_i), Q, R.
-    Stops early, with a u that only bounds ‖Π_K(g)‖, once ‖u‖ ≤ threshold. `work` is (3, d).
+    Stops early, with a u that only bounds ‖Π_K(g)‖, once ‖u‖ ≤ threshold, or at halt[0]. `work` is (3, d).
     """
     d, n = XT.shape
     rest, r, a = work[0], work[1], work[2]
@@ -202,7 +220,7 @@ def project(unit, XT, mask, g, threshold, tight, k, Q, R, lam, u, z, work):  # t
         k -= 1
     scale = np.sqrt(dot(g, g))
     for _ in range(50 + 20 * d):
-        if dot(u, u) <= threshold * threshold:
+        if dot(u, u) <= threshold * threshold or halt[0]:
             break
         times(XT, u, z)
         new, worst_value = -1, -FEASIBLE * scale
@@ -266,7 +284,7 @@ def project(unit, XT, mask, g, threshold, tight, k, Q, R, lam, u, z, work):  # t
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _project_range(unit, XT, masks, gated, G, threshold, tight, count, W, start, stop):  # type: ignore[no-untyped-def]
+def _project_range(unit, XT, masks, gated, G, threshold, tight, count, W, halt, start, stop):  # type: ignore[no-untyped-def]
     d, n = XT.shape
     Q, R, lam, z, work = np.empty((d, d)), np.zeros((d, d + 1)), np.empty(d), np.empty(n), np.empty((3, d))
     for b in range(start, stop):
@@ -275,7 +293,7 @@ def _project_range(unit, XT, masks, gated, G, threshold, tight, count, W, start,
             W[b] = G[b]
         else:
             count[b] = project(
-                unit, XT, masks[b], G[b], threshold, tight[b], count[b], Q, R, lam, W[b], z, work
+                unit, XT, masks[b], G[b], threshold, tight[b], count[b], Q, R, lam, W[b], z, work, halt
             )
 
 
@@ -293,6 +311,35 @@ def _adjoint_range(XT, norms, masks, signs, nu, shift, G, start, stop):  # type:
             G[b, c] += shift[b, c]
 
 
+def run_until(deadline: float, kernel, total: int, *args) -> None:  # type: ignore[no-untyped-def]
+    """`run_in_threads` of ``kernel(*args, halt, start, stop)``, whose halt[0] is set at the deadline.
+
+    Raises
+    ------
+    OutOfTime
+        If it was set before all was done; on Ctrl-C the kernels are halted too.
+    """
+    halt = np.zeros(1, dtype=np.bool_)
+    chunk = max(1, -(-total // (4 * THREADS)))
+    jobs = [
+        _pool.submit(kernel, *args, halt, start, min(start + chunk, total))
+        for start in range(0, total, chunk)
+    ]
+    try:
+        left = None if np.isinf(deadline) else max(0.0, deadline - perf_counter())
+        unfinished = wait(jobs, timeout=left).not_done
+    except BaseException:
+        halt[0] = True
+        wait(jobs)
+        raise
+    if unfinished:
+        halt[0] = True
+        wait(jobs)
+        raise OutOfTime
+    for job in jobs:
+        job.result()
+
+
 def run_in_threads(kernel, total: int, *args) -> None:  # type: ignore[no-untyped-def]
     """Call ``kernel(*args, start, stop)`` over chunks of range(total); chunks do not share outputs."""
     if total <= 1:
@@ -303,6 +350,11 @@ def run_in_threads(kernel, total: int, *args) -> None:  # type: ignore[no-untype
     jobs = [_pool.submit(kernel, *(*args, *bound)) for bound in bounds]
     for job in jobs:
         job.result()
+
+
+def submit(function: Callable[..., Any], *args: Any) -> "Future[Any]":
+    """Run a function that releases the interpreter's lock in one of the threads of this module."""
+    return _pool.submit(function, *args)
 
 
 def adjoint_blocks(rows: Rows, masks: BoolArray, signs: Array, nu: Array, shift: Array) -> Array:
@@ -321,6 +373,7 @@ def project_blocks(
     count: IntArray,
     threshold: float = 0.0,
     gated: bool = False,
+    deadline: float = np.inf,
 ) -> Array:
     """Row b is Π_{K_b}(G_b), exactly where its norm exceeds `threshold`, an upper bound in norm elsewhere.
 
@@ -331,10 +384,12 @@ def project_blocks(
         tight[b, :count[b]] are the guessed tight rows; both are overwritten with the final ones.
     gated : bool
         No cone: returns G.
+    deadline : float
+        Value of `time.perf_counter` at which to give up, by OutOfTime.
     """
     W = np.empty_like(G)
-    run_in_threads(
-        _project_range, len(masks), rows.unit, rows.XT, masks, gated, G, threshold, tight, count, W
+    run_until(
+        deadline, _project_range, len(masks), rows.unit, rows.XT, masks, gated, G, threshold, tight, count, W
     )
     return W
 

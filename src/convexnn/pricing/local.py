@@ -23,7 +23,7 @@ from convexnn.cones import (
     dot,
     drop_row,
     prepare_rows,
-    run_in_threads,
+    run_until,
     solve_upper,
     times,
     transpose_times,
@@ -56,7 +56,7 @@ class Maxima(NamedTuple):
         )
 
 
-def climb(rows: Rows, nu: Array, starts: Array, *, cut: float = 0.0) -> Maxima:
+def climb(rows: Rows, nu: Array, starts: Array, *, cut: float = 0.0, deadline: float = np.inf) -> Maxima:
     """The local maximum of νᵀ(Xu)_+ that exact ascent reaches from each start.
 
     Parameters
@@ -69,6 +69,8 @@ def climb(rows: Rows, nu: Array, starts: Array, *, cut: float = 0.0) -> Maxima:
     cut : float
         Abandon a start whose value is below 0.5, 0.75, 0.85, 0.92 times `cut` after 10, 20, 30, 40 steps;
         its value so far is reported. 0 never abandons.
+    deadline : float
+        Value of `time.perf_counter` at which to give up, by `convexnn.cones.OutOfTime`.
     """
     S, d = starts.shape
     out = Maxima(
@@ -77,54 +79,58 @@ def climb(rows: Rows, nu: Array, starts: Array, *, cut: float = 0.0) -> Maxima:
     )  # fmt: skip
     q = np.ascontiguousarray(nu * rows.norms)
     starts = np.ascontiguousarray(starts, dtype=np.float64)
-    run_in_threads(_climb_range, S, rows.unit, rows.XT, q, starts, cut, *out)
+    run_until(deadline, _climb_range, S, rows.unit, rows.XT, q, starts, cut, *out)
     return out
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _climb_range(unit, XT, q, starts, cut, values, directions, tight, labels, count, start, stop):  # type: ignore[no-untyped-def]
+def _climb_range(unit, XT, q, starts, cut, values, directions, tight, labels, count, halt, start, stop):  # type: ignore[no-untyped-def]
     d, n = XT.shape
     Q, R = np.empty((d, d)), np.zeros((d, d + 1))
     vectors, lengths = np.empty((5, d)), np.empty((3, n))
-    on, tied = np.empty(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
+    on, concave = np.empty(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
+    flags = np.zeros(-(-n // 8) * 8, dtype=np.bool_)
     kinks = np.empty(n, dtype=np.int64)
     u, rows, sides = np.empty(d), np.empty(d, dtype=np.int64), np.empty(d, dtype=np.bool_)
     for s in range(start, stop):
         u[:] = starts[s]
         for attempt in range(_RETRIES):
-            value, k = _climb_one(unit, XT, q, u, cut, rows, sides, Q, R, vectors, lengths, on, tied, kinks)
+            value, k = _climb_one(
+                unit, XT, q, u, cut, rows, sides, Q, R, vectors, lengths, on, concave, kinks, flags, halt
+            )
             if attempt == 0 or value > values[s] * (1.0 + 1e-12):
                 values[s], count[s] = value, k
                 directions[s], tight[s], labels[s] = u, rows, sides
             elif attempt > 0:
                 break
-            if not _is_degenerate(q, lengths[0], tied):
+            if not _is_degenerate(q, lengths[0], concave):
                 break
             for m in range(d):  # a fixed, dense perturbation
                 u[m] = directions[s, m] + 1e-5 * np.sin(12.9898 * (m + 1) * (attempt + 1))
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _is_degenerate(q, z, tied):  # type: ignore[no-untyped-def]
+def _is_degenerate(q, z, concave):  # type: ignore[no-untyped-def]
     """Whether u (of length one) lies on the hyperplane of a row that is not among the tight ones."""
     for i in range(z.shape[0]):  # noqa: SIM110 (no generators in compiled code)
-        if q[i] != 0.0 and not tied[i] and abs(z[i]) <= 1e-11:
+        if (q[i] > 0.0 or concave[i]) and abs(z[i]) <= 1e-11:
             return True
     return False
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _climb_one(unit, XT, q, u, cut, tight, labels, Q, R, vectors, lengths, on, tied, kinks):  # type: ignore[no-untyped-def]
+def _climb_one(unit, XT, q, u, cut, tight, labels, Q, R, vectors, lengths, on, concave, kinks, flags, halt):  # type: ignore[no-untyped-def]
     """Ascent from u in place; returns (h(u/‖u‖), tight rows) and leaves u normalised."""
     d = XT.shape[0]
     c, p, lam, rest = vectors[0], vectors[1], vectors[2], vectors[3]
     z, dz, reach = lengths[0], lengths[1], lengths[2]
     _begin(XT, q, u, z, dz, on, c)
-    tied[:] = False
+    for i in range(q.shape[0]):
+        concave[i] = q[i] < 0.0
     k = 0
     for step in range(_MAX_STEPS):
         size = np.sqrt(dot(c, c))
-        if size == 0.0:
+        if size == 0.0 or halt[0]:
             break
         p[:] = c
         for j in range(k):
@@ -137,9 +143,9 @@ def _climb_one(unit, XT, q, u, cut, tight, labels, Q, R, vectors, lengths, on, t
             p[m] -= u[m]
         slope = dot(p, p)
         if slope <= (_ARRIVED * size) ** 2:
-            released = _release(unit, q, Q, R, k, lam, tight, labels, on, tied, c, size)
+            released = _release(unit, q, Q, R, k, lam, tight, labels, on, concave, c, size)
             if released < 0:
-                if _leave_convex_kink(unit, q, Q, k, z, u, on, tied, c, rest):
+                if _leave_convex_kink(unit, q, Q, k, z, u, on, c, rest):
                     continue
                 break
             drop_row(Q, R, k, released)
@@ -148,20 +154,21 @@ def _climb_one(unit, XT, q, u, cut, tight, labels, Q, R, vectors, lengths, on, t
             k -= 1
             continue
         times(XT, p, dz)
-        t, kink = _line_search(q, z, dz, on, tied, slope, reach, kinks)
+        t, kink = _line_search(z, dz, on, concave, q, slope, reach, kinks, flags)
         for m in range(d):
             u[m] += t * p[m]
         if kink >= 0 and k < d - 1 and append_row(Q, R, k, unit[kink], rest):
             tight[k] = kink
             k += 1
-            tied[kink] = True
             if on[kink]:
                 for m in range(d):
                     c[m] -= q[kink] * unit[kink, m]
+                on[kink] = False
+            concave[kink] = False
         elif kink >= 0:  # dependent on the tight rows: let it cross
             z[kink] = 1e-300 if dz[kink] > 0 else -1e-300
             dz[kink] = 0.0
-        _flip(unit, q, z, dz, t, on, tied, c)
+        _flip(unit, q, z, dz, t, on, tight, k, c, flags)
         if cut > 0.0 and step in (9, 19, 29, 39):
             share = 0.5 if step == 9 else 0.75 if step == 19 else 0.85 if step == 29 else 0.92
             if dot(c, u) < share * cut * np.sqrt(dot(u, u)):
@@ -190,7 +197,7 @@ def _begin(XT, q, u, z, work, on, c):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _release(unit, q, Q, R, k, lam, tight, labels, on, tied, c, size):  # type: ignore[no-untyped-def]
+def _release(unit, q, Q, R, k, lam, tight, labels, on, concave, c, size):  # type: ignore[no-untyped-def]
     """At the target: index of the tight row whose multiplier leaves [0, |q_i|] most, −1 if none does."""
     solve_upper(R, k, lam)
     worst, excess = -1, 1e-10 * size
@@ -202,7 +209,7 @@ def _release(unit, q, Q, R, k, lam, tight, labels, on, tied, c, size):  # type: 
             worst, excess = j, out
     if worst >= 0:
         i = tight[worst]
-        tied[i] = False
+        concave[i] = q[i] < 0.0
         on[i] = labels[worst]
         if on[i]:
             for m in range(c.shape[0]):
@@ -211,11 +218,11 @@ def _release(unit, q, Q, R, k, lam, tight, labels, on, tied, c, size):  # type: 
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _leave_convex_kink(unit, q, Q, k, z, u, on, tied, c, rest):  # type: ignore[no-untyped-def]
+def _leave_convex_kink(unit, q, Q, k, z, u, on, c, rest):  # type: ignore[no-untyped-def]
     """Flip one row with q > 0 that u lies on: h rises to both sides of it, so u is no maximum."""
     close = 1e-12 * np.sqrt(dot(u, u))
     for i in range(z.shape[0]):
-        if q[i] > 0.0 and not tied[i] and abs(z[i]) <= close:
+        if q[i] > 0.0 and abs(z[i]) <= close:
             rest[:] = unit[i]
             for j in range(k):
                 r = dot(Q[j], unit[i])
@@ -231,16 +238,23 @@ def _leave_convex_kink(unit, q, Q, k, z, u, on, tied, c, rest):  # type: ignore[
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _line_search(q, z, dz, on, tied, slope, reach, kinks):  # type: ignore[no-untyped-def]
-    """Exact maximum along p over the kinks of rows with q < 0: (t, row whose kink stops it or −1)."""
+def _line_search(z, dz, on, concave, q, slope, reach, kinks, flags):  # type: ignore[no-untyped-def]
+    """Exact maximum along p over the kinks of rows with q < 0: (t, row whose kink stops it or −1).
+
+    Signs are unpredictable, so branches on them are slow: they are flagged for all rows at once, and the few
+    flags are then looked for eight at a time.
+    """
+    for i in range(z.shape[0]):
+        flags[i] = concave[i] & (on[i] ^ (z[i] + dz[i] > 0.0))
     total = 0
-    for i in range(q.shape[0]):
-        if q[i] < 0.0 and not tied[i] and ((on[i] and dz[i] < 0.0) or (not on[i] and dz[i] > 0.0)):
-            t = max(0.0, -z[i] / dz[i])
-            if t < 1.0:
-                kinks[total] = i
-                reach[total] = t
-                total += 1
+    words = flags.view(np.uint64)
+    for w in range(words.shape[0]):
+        if words[w] != 0:
+            for i in range(8 * w, 8 * w + 8):
+                if flags[i] and dz[i] != 0.0:
+                    kinks[total] = i
+                    reach[total] = max(0.0, -z[i] / dz[i])
+                    total += 1
     lost = 0.0
     while True:
         first = -1
@@ -258,18 +272,24 @@ def _line_search(q, z, dz, on, tied, slope, reach, kinks):  # type: ignore[no-un
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _flip(unit, q, z, dz, t, on, tied, c):  # type: ignore[no-untyped-def]
+def _flip(unit, q, z, dz, t, on, tight, k, c, flags):  # type: ignore[no-untyped-def]
     """Move z by t dz and update the activations and c."""
     for i in range(z.shape[0]):
         z[i] += t * dz[i]
+    for j in range(k):
+        z[tight[j]] = 0.0
     for i in range(z.shape[0]):
-        if tied[i]:
-            z[i] = 0.0
-        elif on[i] != (z[i] > 0.0):
-            on[i] = not on[i]
-            r = q[i] if on[i] else -q[i]
-            for m in range(c.shape[0]):
-                c[m] += r * unit[i, m]
+        flags[i] = on[i] ^ (z[i] > 0.0)
+    words = flags.view(np.uint64)
+    for w in range(words.shape[0]):
+        if words[w] != 0:
+            for i in range(8 * w, 8 * w + 8):
+                if flags[i]:
+                    on[i] = not on[i]
+                    r = q[i] if on[i] else -q[i]
+                    row = unit[i]
+                    for m in range(c.shape[0]):
+                        c[m] += r * row[m]
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)

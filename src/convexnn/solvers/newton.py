@@ -6,13 +6,15 @@ conjugate gradients need only products with B.
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.linalg.blas import dsyrk
 from scipy.sparse.linalg import LinearOperator, cg
 
 from convexnn._types import Array, BoolArray
+from convexnn.cones import THREADS, submit
 
 #: Systems larger than this on both sides are solved by conjugate gradients.
-_DIRECT = 5000
+DIRECT = 5000
+#: Products of fewer operations are not worth a second thread.
+_SMALL = 10_000_000
 _ACTIVE_SET_STEPS = 20
 _PROJECTED_STEPS = 40
 _SMALLEST_STEP = 1e-10
@@ -25,20 +27,49 @@ def solve_newton(Bt: Array, D: Array, sigma: float, b: Array) -> Array:
     if M == 0 or n == 0:
         return D * b
     root = np.sqrt(D)
-    scaled = Bt * root  # B̃ᵀ with x = √D z: (I + σ B̃B̃ᵀ) z = √D b
+    scaled = Bt if (root == 1.0).all() else Bt * root  # B̃ᵀ with x = √D z: (I + σ B̃B̃ᵀ) z = √D b
     rhs = root * b
-    if min(n, M) > _DIRECT:
+    if min(n, M) > DIRECT:
         operator = LinearOperator((n, n), matvec=lambda z: z + sigma * (scaled.T @ (scaled @ z)))
         z = cg(operator, rhs, rtol=1e-8, maxiter=500)[0]
         return np.asarray(root * z)
     if n <= M:
-        K = dsyrk(sigma, scaled.T, lower=1)
-        K[np.diag_indices(n)] += 1.0
+        K = _gram(scaled, sigma)
         return np.asarray(root * solve_definite(K, rhs))
-    K = dsyrk(sigma, scaled.T, trans=1, lower=1)
-    K[np.diag_indices(M)] += 1.0
+    K = _gram(scaled.T, sigma)
     inner = solve_definite(K, scaled @ rhs)
     return np.asarray(root * (rhs - sigma * (scaled.T @ inner)))
+
+
+def solve_gram(K: Array, root: Array, sign: Array, sigma: float, b: Array) -> Array:
+    """`solve_newton` where K = BBᵀ without its signs is at hand (and overwritten); root is √D."""
+    scale = root * sign
+    K *= (sigma * scale)[:, None]
+    K *= scale
+    K[np.diag_indices(len(K))] += 1.0
+    return np.asarray(root * solve_definite(K, root * b))
+
+
+def square(A: Array) -> Array:
+    """AᵀA, a share of the rows of A in each thread: matmul, unlike SciPy's BLAS, lets other threads run."""
+    step = max(1, -(-len(A) // THREADS)) if A.size * A.shape[1] > _SMALL else len(A)
+    jobs = [submit(_square, A[start : start + step]) for start in range(0, len(A), step)]
+    K = jobs[0].result()
+    for job in jobs[1:]:
+        K += job.result()
+    return np.asarray(K)
+
+
+def _square(A: Array) -> Array:
+    return np.asarray(A.T @ A)
+
+
+def _gram(A: Array, sigma: float) -> Array:
+    """I + σAᵀA."""
+    K = square(A)
+    K *= sigma
+    K[np.diag_indices(len(K))] += 1.0
+    return K
 
 
 def solve_definite(K: Array, b: Array) -> Array:
