@@ -161,7 +161,7 @@ def test_a_time_limit_returns_a_feasible_point() -> None:
     [
         ({"beta": 0.0}, "beta must be a positive"),
         ({"beta": -1.0}, "beta must be a positive"),
-        ({"loss": "huber"}, "Unknown loss"),
+        ({"loss": "cubed"}, "Unknown loss"),
         ({"loss": "hinge"}, r"labels -1 and \+1"),
         ({"tol": 0.0}, "tol must be a positive"),
         ({"max_time": -1.0}, "max_time must be positive"),

@@ -279,10 +279,26 @@ def test_merged_of_the_zero_network_is_zero() -> None:
     assert Network.zero(3).merged(np.eye(3)).n_neurons == 0
 
 
-@pytest.mark.parametrize("method", ["merged", "to_solution"])
-def test_several_outputs_are_refused_where_one_is_meant(method: str) -> None:
-    with pytest.raises(ValueError, match=f"{method} is defined for one output; this network has 2"):
-        getattr(Network(np.ones((2, 1)), np.ones((1, 2))), method)(np.eye(2))
+def test_several_outputs_are_refused_where_one_is_meant() -> None:
+    with pytest.raises(ValueError, match="to_solution is defined for one output; this network has 2"):
+        Network(np.ones((2, 1)), np.ones((1, 2))).to_solution(np.eye(2))
+
+
+@properties
+@given(seeds)
+def test_outputs_and_join_keep_the_fit_and_merged_treats_each_output_by_itself(seed: int) -> None:
+    X, _, net = gaussian_problem(seed)
+    net = Network(net.U, np.random.default_rng(seed).standard_normal((net.U.shape[1], 3)))
+    parts = net.outputs()
+    joined = Network.join(parts)
+    assert joined.predict(X) == pytest.approx(net.predict(X), rel=1e-10, abs=1e-10)
+    assert joined.penalty() == pytest.approx(sum(part.penalty() for part in parts))
+    assert joined.penalty() <= net.penalty() * (1 + 1e-12)
+    merged = net.merged(X)
+    assert merged.predict(X) == pytest.approx(net.predict(X), rel=1e-10, abs=1e-10)
+    assert merged.penalty() <= joined.penalty() * (1 + 1e-12)
+    for part, column in zip(parts, merged.predict(X).T, strict=True):
+        assert part.merged(X).predict(X) == pytest.approx(column, rel=1e-10, abs=1e-10)
 
 
 # ---- files --------------------------------------------------------------------------------------------

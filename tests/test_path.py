@@ -174,7 +174,7 @@ def test_an_unproven_point_shows_in_the_status(monkeypatch):
         ({"ratio": 0.0}, "ratio must be"),
         ({"max_time": 0.0}, "max_time must be"),
         ({"tol": -1.0}, "tol must be"),
-        ({"loss": "huber"}, "Unknown loss"),
+        ({"loss": "cubed"}, "Unknown loss"),
         ({"loss": "hinge"}, "labels -1 and"),
     ],
 )

@@ -8,6 +8,7 @@ import numpy as np
 
 from convexnn._relu_gradient import Real
 from convexnn._types import Array, Progress, Record
+from convexnn.losses import LossLike
 from convexnn.network import Network
 
 Evaluate = Callable[[Network], dict[str, float]]
@@ -18,7 +19,7 @@ class Recorder:
 
     def __init__(
         self,
-        problem: tuple[Array, Array, float, str],
+        problem: tuple[Array, Array, float, LossLike],
         shape: tuple[int, int],
         epoch_steps: int,
         evaluate: Evaluate | None,

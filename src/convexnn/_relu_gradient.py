@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from threadpoolctl import ThreadpoolController
 
-from convexnn.losses import get_loss
+from convexnn.losses import LossLike, get_loss, get_separable
 
 #: float32 or float64, whichever the run computes in.
 Real = NDArray[Any]
@@ -95,10 +95,13 @@ def adam_update(
         theta[k] -= rate * first[k] / (np.sqrt(second[k]) / root + eps)
 
 
-def _residual_in_place(f: Real, y: Real, loss: str) -> None:
-    """f ← ∇L(f), the formulas of `convexnn.losses` without temporaries."""
+def _residual_in_place(f: Real, y: Real, loss: LossLike) -> None:
+    """f ← ∇L(f); for the losses that every start uses, without temporaries."""
     if loss == "squared":
         f -= y
+        return
+    if loss not in ("logistic", "hinge", "squared_hinge"):
+        f[:] = get_loss(loss).gradient(f, y)
         return
     f *= y
     if loss == "logistic":
@@ -114,20 +117,33 @@ def _residual_in_place(f: Real, y: Real, loss: str) -> None:
 
 
 def fill_gradient(
-    X: Real, y: Real, work: Buffers, loss: str, beta: float, weight: float = 1.0, with_value: bool = False
+    X: Real,
+    y: Real,
+    work: Buffers,
+    loss: LossLike,
+    beta: float,
+    weight: float = 1.0,
+    with_value: bool = False,
+    sample_weight: Real | None = None,
 ) -> float:
-    """Put ∇(weight·L + penalty) at θ into ``work.grad``; return weight·L if asked for (else 0)."""
+    """Put ∇(weight·L + penalty) at θ into ``work.grad``; return weight·L if asked for (else 0).
+
+    `sample_weight` (rows of X,) are the ω_i of L = Σ ω_i ℓ(f_i, y_i); the loss itself is without weights.
+    """
     n, d = X.shape
     block, m = work.Z.shape
     value = 0.0
     for start in range(0, n, block):
         Xb, yb = X[start : start + block], y[start : start + block]
+        own = None if sample_weight is None else sample_weight[start : start + block]
         Z, f = work.Z[: len(yb)], work.f[: len(yb)]
         np.matmul(Xb, work.U, out=Z)
         _mask_and_dot(Z, work.alpha, f)
         if with_value:
-            value += weight * get_loss(loss).value(f, yb)
+            value += weight * _value(f, yb, loss, own)
         _residual_in_place(f, yb, loss)
+        if own is not None:
+            f *= own
         if weight != 1.0:
             f *= weight
         target = work.partial if start else work.H
@@ -141,6 +157,12 @@ def fill_gradient(
             np.add(work.H, target, out=work.H)
     _finish_gradient(work.U, work.alpha, work.H, work.grad_alpha, work.theta.dtype.type(beta))
     return value
+
+
+def _value(f: Real, y: Real, loss: LossLike, sample_weight: Real | None) -> float:
+    if sample_weight is None:
+        return get_loss(loss).value(f, y)
+    return float(np.sum(sample_weight * get_separable(loss).each(f, y)))
 
 
 def compile_kernels(dtype: str) -> None:

@@ -5,16 +5,18 @@ For any ν the value D(tν) is a lower bound on the global optimum p* once tρ(�
 good as the bound on ρ, and says which kind that is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 
-from convexnn._types import Array, BoolArray
+from convexnn._types import Array
 from convexnn.cones import Rows, prepare_rows
-from convexnn.losses import check_problem, get_loss
+from convexnn.losses import LossLike, Weighted, check_problem, get_loss, get_separable, weigh
+from convexnn.losses.softmax import is_softmax, softmax_targets
 from convexnn.network import Network
 from convexnn.patterns import Patterns
 from convexnn.pricing.search import distinct, search
@@ -27,11 +29,11 @@ Kind = Literal["exact", "bounded", "estimated", "patterns"]
 #: What a caller may ask for.
 CertificateKind = Literal["auto", "exact", "bounded", "estimated"]
 
-#: Rows with |1 − yf| below this may take any q ∈ [0, 1] in the hinge's dual point: each gives a bound.
-_ON_MARGIN = 1e-2
 #: Starts that choose between candidate dual points, before the verification.
 _TRIAL = 500
 _CUTTING_ROUNDS = 30
+#: Share of the time for the dual point of a loss with kinks.
+_KINK_SHARE = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +101,10 @@ def certify(
     X: Array,
     y: Array,
     beta: float,
-    loss: str = "squared",
+    loss: LossLike = "squared",
     max_time: float | None = None,
     *,
+    sample_weight: ArrayLike | None = None,
     nu: Array | None = None,
     patterns: Patterns | None = None,
     certificate: CertificateKind = "auto",
@@ -111,16 +114,20 @@ def certify(
 ) -> Certificate:
     r"""(primal − D(tν))/primal for any network on the data X, y.
 
-    The dual point is ν = −∇L(f) at the network's fit (for the hinge: the subgradient that fits the
-    neurons best), or the given `nu` if its bound is better.
+    The dual point is ν = −∇L(f) at the network's fit (for the hinge and the quantile loss: the subgradient
+    that fits the neurons best), or the given `nu` if its bound is better.
 
     Parameters
     ----------
     network : Network
     X : (n, d), y : (n,) or (n, c)
-        The data of the objective, with the same columns as the network's U has rows.
+        The data of the objective, with the same columns as the network's U has rows. For ``"softmax"`` class
+        labels 0, 1, … (n,) or probabilities (n, c).
     beta : float
-    loss : str
+    loss : str or SeparableLoss
+        A name or an object of `convexnn.losses`.
+    sample_weight : (n,), optional
+        Weights ω ≥ 0 of the rows in L; 1 by default.
     max_time : float, optional
         Seconds; the verification then stops early and reports how many starts it made.
     nu : (n,), optional
@@ -135,31 +142,66 @@ def certify(
     rtol : float
         How closely ``exact`` and ``bounded`` pin ρ down: ρ ≤ max(β, ρ)(1 + rtol).
     starts : int, optional
-        Ascents of the verification; by default between 2,500 and 10,000, growing with the neurons.
+        Ascents of the verification; by default between 2,500 and 10,000, growing with the neurons. With
+        several outputs: for each of them, from 1,000 on.
     seed : int
 
     Raises
     ------
     ValueError
-        If the data, β, the shapes or the kind are not valid, or the rank is too high for ``exact``.
+        If the data, β, weights, shapes or the kind are not valid, or the rank is too high for ``exact``.
     """
-    begin = perf_counter()
-    X, y, beta = check_problem(X, y, beta, loss)
     check_kind(certificate)
     _check_effort(max_time, rtol, starts, seed)
+    if is_softmax(loss) and network.alpha.ndim == 2:
+        y = softmax_targets(y, network.alpha.shape[1])
+    options: dict[str, Any] = {
+        "patterns": patterns, "certificate": certificate, "rtol": rtol, "starts": starts, "seed": seed,
+    }  # fmt: skip
+    if sample_weight is None and not isinstance(loss, Weighted):
+        return _certify(network, X, y, beta, loss, max_time, nu=nu, **options)
+    X, y, beta = check_problem(X, y, beta, loss, any_loss=True)
+    problem = weigh(X, y, loss, sample_weight)
+    if nu is not None:
+        nu = problem.reduce(_checked_nu(nu, y))
+    if patterns is not None and problem.rows is not None:
+        options["patterns"] = Patterns(patterns.masks[problem.rows], patterns.generators)
+    found = _certify(network, problem.X, problem.y, beta, problem.loss, max_time, nu=nu, **options)
+    return replace(found, nu=problem.restore(found.nu))
+
+
+def _certify(
+    network: Network,
+    X: Array,
+    y: Array,
+    beta: float,
+    loss: LossLike,
+    max_time: float | None,
+    *,
+    nu: Array | None,
+    patterns: Patterns | None,
+    certificate: CertificateKind,
+    rtol: float,
+    starts: int | None,
+    seed: int,
+) -> Certificate:
+    """`certify` without weights, or with those of a `Weighted` loss."""
+    if network.alpha.ndim == 2:
+        from convexnn.certificate_outputs import certify_outputs  # which imports this module
+
+        options = {"nu": nu, "patterns": patterns, "certificate": certificate, "rtol": rtol}
+        return certify_outputs(network, X, y, beta, loss, max_time, starts=starts, seed=seed, **options)
+    begin = perf_counter()
+    X, y, beta = check_problem(X, y, beta, loss, any_loss=True)
     if patterns is not None and certificate not in ("auto", "estimated"):
         raise ValueError(f'certificate="{certificate}" and patterns exclude each other: leave one out.')
     primal = network.objective(X, y, beta, loss)
     if not np.isfinite(primal):
         raise ValueError("The network's objective overflows: its weights are too large for these data.")
-    candidates = [dual_candidate(network, X, y, beta, loss)]
+    share = np.inf if max_time is None else begin + _KINK_SHARE * max_time
+    candidates = [dual_candidate(network, X, y, beta, loss, share)]
     if nu is not None:
-        nu = np.asarray(nu, dtype=np.float64)
-        if nu.shape != y.shape:
-            raise ValueError(f"nu must have the shape of y, {y.shape}; its shape is {nu.shape}.")
-        if not np.isfinite(nu).all():
-            raise ValueError("nu must be finite.")
-        candidates.append(nu)
+        candidates.append(_checked_nu(nu, y))
     if patterns is not None:
         program = ConvexProgram(X, y, patterns, beta, loss)
         rhos = [program.rho(candidate) for candidate in candidates]
@@ -190,6 +232,15 @@ def certify(
     return make_certificate(primal, chosen, rho, y, beta, loss, "estimated", done, begin)
 
 
+def _checked_nu(nu: Array, y: Array) -> Array:
+    nu = np.asarray(nu, dtype=np.float64)
+    if nu.shape != y.shape:
+        raise ValueError(f"nu must have the shape of y, {y.shape}; its shape is {nu.shape}.")
+    if not np.isfinite(nu).all():
+        raise ValueError("nu must be finite.")
+    return nu
+
+
 def check_kind(certificate: str) -> None:
     """Raise ValueError if this is no `CertificateKind`."""
     if certificate not in get_args(CertificateKind):
@@ -218,7 +269,7 @@ def make_certificate(
     rho: float,
     y: Array,
     beta: float,
-    loss: str,
+    loss: LossLike,
     kind: Kind,
     starts: int,
     begin: float,
@@ -233,55 +284,65 @@ def make_certificate(
     )
 
 
-def _bound(nu: Array, y: Array, beta: float, loss: str, rho: float) -> tuple[float, float]:
+def _bound(nu: Array, y: Array, beta: float, loss: LossLike, rho: float) -> tuple[float, float]:
     """max over t in [0, β/ρ] of D(tν), and that t."""
     function = get_loss(loss)
     t = function.best_scale(nu, y, beta / rho if rho > 0 else np.inf)
     return function.dual_value(t * nu, y), t
 
 
-def dual_candidate(network: Network, X: Array, y: Array, beta: float, loss: str) -> Array:
-    """ν = −∇L(f); for the hinge, the point that `_hinge_dual` finds on rows near yf = 1."""
+def dual_candidate(
+    network: Network, X: Array, y: Array, beta: float, loss: LossLike, deadline: float = np.inf
+) -> Array:
+    """ν = −∇L(f); for a loss with kinks, the point that `_kink_dual` finds on rows on or near one."""
     f = network.predict(X)
-    nu = -get_loss(loss).gradient(f, y)
-    if loss != "hinge":
-        return nu
-    free = np.abs(1.0 - y * f) <= _ON_MARGIN
+    function = get_separable(loss)
+    if function.is_smooth:
+        return -function.gradient(f, y)
+    low, high = function.subgradients(f, y)
     if y.ndim == 1:
-        return _hinge_dual(X, y, nu, free, beta)
-    outputs = zip(y.T, nu.T, free.T, strict=True)
-    return np.stack([_hinge_dual(X, *output, beta) for output in outputs], axis=1)
+        return _kink_dual(X, y, low, high, beta, loss, deadline)
+    outputs = zip(y.T, low.T, high.T, strict=True)
+    return np.stack([_kink_dual(X, *output, beta, loss, deadline) for output in outputs], axis=1)
 
 
-def _hinge_dual(X: Array, y: Array, nu: Array, free: BoolArray, beta: float) -> Array:
-    """Maximise Σ q over q_i ∈ [0, 1] on the free rows, subject to ±νᵀ(Xu)_+ ≤ β: cutting planes over u.
+def _kink_dual(
+    X: Array, y: Array, low: Array, high: Array, beta: float, loss: LossLike, deadline: float
+) -> Array:
+    """Maximise yᵀν over low ≤ ν ≤ high subject to ±νᵀ(Xu)_+ ≤ β: cutting planes over u.
 
-    Each linear program holds the directions found so far; the local maxima of its ν above β join them. A
-    slack τ on every cut keeps the program feasible at the price Σq/β that scaling ν by β/ρ would cost.
+    For the hinge and the quantile loss D(ν) = yᵀν. Each linear program holds the directions found so far; the
+    local maxima of its ν above β join them. A slack τ on every cut keeps the program feasible at the price
+    D/β that scaling ν by β/ρ would cost.
     """
+    free = low < high
     if not free.any():
-        return nu
+        return low
     rows, rng = prepare_rows(X), np.random.default_rng(0)
-    size = int(free.sum())
-    best = np.where(free, 0.0, nu)
-    best_bound, fixed = -np.inf, best
-    price = (float(np.abs(fixed).sum()) + size) / beta
-    objective = np.append(-np.ones(size), price)
-    cuts, limits = np.zeros((0, size + 1)), np.zeros(0)
+    fixed = np.where(free, 0.0, low)
+    most = np.maximum(np.abs(low), np.abs(high))
+    price = float(np.sum(np.abs(y) * most)) / beta
+    objective = np.append(-y[free], price)
+    bounds = [*zip(low[free], high[free], strict=True), (0.0, None)]
+    best, best_bound = np.asarray(np.clip(0.0, low, high)), -np.inf
+    cuts, limits = np.zeros((0, int(free.sum()) + 1)), np.zeros(0)
     for _ in range(_CUTTING_ROUNDS):
-        q = linprog(objective, A_ub=cuts, b_ub=limits, bounds=[(0.0, 1.0)] * size + [(0.0, None)]).x
+        left = {} if np.isinf(deadline) else {"time_limit": max(0.01, deadline - perf_counter())}
+        solved = linprog(objective, A_ub=cuts, b_ub=limits, bounds=bounds, options=left).x
+        if solved is None:  # out of time
+            break
         nu = fixed.copy()
-        nu[free] = y[free] * np.clip(q[:size], 0.0, 1.0)
+        nu[free] = np.clip(solved[:-1], low[free], high[free])
         found = search(X, rows, nu, starts=_TRIAL, rng=rng, stop_above=beta * (1.0 + 1e-8))
-        bound = _bound(nu, y, beta, "hinge", found.rho)[0]
+        bound = _bound(nu, y, beta, loss, found.rho)[0]
         if bound > best_bound:
             best, best_bound = nu, bound
-        if not len(found.found.signs):
+        if not len(found.found.signs) or perf_counter() > deadline:
             break
         new = distinct(found.found, 100, 1.0 - 1e-9)
         activations = np.maximum(X @ new.maxima.directions.T, 0.0) * new.signs
         slack = -np.ones((len(new.signs), 1))
-        cuts = np.concatenate([cuts, np.hstack([(activations[free] * y[free, None]).T, slack])])
+        cuts = np.concatenate([cuts, np.hstack([activations[free].T, slack])])
         limits = np.concatenate([limits, beta - activations.T @ fixed])
     return best
 

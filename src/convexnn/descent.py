@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 
 from convexnn._recorder import Evaluate, Recorder
@@ -25,7 +26,7 @@ from convexnn._relu_gradient import (
     threads_for,
 )
 from convexnn._types import Array, Progress, Record
-from convexnn.losses import check_problem
+from convexnn.losses import LossLike, check_problem, split_weights, weigh
 from convexnn.network import Network
 from convexnn.status import Status
 
@@ -62,7 +63,7 @@ class DescentResult:
 class _Options:
     """The settings of `descend` that the loops read."""
 
-    loss: str
+    loss: LossLike  # without weights
     method: str
     steps: int
     batch_size: int | None
@@ -79,6 +80,7 @@ class _Run:
 
     X: Real
     y: Real
+    sample_weight: Real | None
     beta: float
     work: Buffers
     options: _Options
@@ -87,7 +89,7 @@ class _Run:
 
 
 def gradient(
-    X: Array, y: Array, U: Array, alpha: Array, beta: float, loss: str = "squared"
+    X: Array, y: Array, U: Array, alpha: Array, beta: float, loss: LossLike = "squared"
 ) -> tuple[float, Array, Array]:
     """P = L((XU)_+α, y) + (β/2)(‖U‖² + ‖α‖²), ∂P/∂U = Xᵀ(rαᵀ ∘ M) + βU, ∂P/∂α = (XU)_+ᵀr + βα.
 
@@ -113,7 +115,8 @@ def gradient(
     X, y, beta = _check_one_output(X, y, beta, loss)
     network = _check_start(Network(U, alpha), X)
     work = make_buffers(network.U, network.alpha, len(X), "float64")
-    value = fill_gradient(X, y, work, loss, beta, with_value=True)
+    base, weights = split_weights(loss)
+    value = fill_gradient(X, y, work, base, beta, with_value=True, sample_weight=weights)
     objective = value + 0.5 * beta * float(work.theta @ work.theta)
     return objective, work.H.copy(), work.grad_alpha.copy()
 
@@ -136,11 +139,13 @@ def schedule_factor(schedule: str, step: int, steps: int) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (step + 1 - warm) / (steps + 1 - warm)))
 
 
-def _batches(X: Real, y: Real, size: int | None, rng: np.random.Generator) -> Iterator[tuple[Real, Real]]:
+def _batches(
+    X: Real, y: Real, weights: Real | None, size: int | None, rng: np.random.Generator
+) -> Iterator[tuple[Real, Real, Real | None]]:
     """Batches without end: all rows, or a fresh permutation each epoch cut into pieces of `size`."""
     if size is None:
         while True:
-            yield X, y
+            yield X, y, weights
     rows, labels = np.empty((size, X.shape[1]), X.dtype), np.empty(size, y.dtype)
     while True:
         order = rng.permutation(len(X))
@@ -149,7 +154,7 @@ def _batches(X: Real, y: Real, size: int | None, rng: np.random.Generator) -> It
             k = len(chosen)
             np.take(X, chosen, axis=0, out=rows[:k], mode="clip")
             np.take(y, chosen, out=labels[:k], mode="clip")
-            yield rows[:k], labels[:k]
+            yield rows[:k], labels[:k], None if weights is None else weights[chosen]
 
 
 def _run_first_order(run: _Run) -> Status:
@@ -158,10 +163,10 @@ def _run_first_order(run: _Run) -> Status:
     theta, grad, real = work.theta, work.grad, work.theta.dtype.type
     first, second = np.zeros_like(theta), np.zeros_like(theta)
     keep = np.array([1.0 - BETA1, BETA2, 1.0 - BETA2], theta.dtype)
-    batches = _batches(X, run.y, options.batch_size, run.rng)
+    batches = _batches(X, run.y, run.sample_weight, options.batch_size, run.rng)
     for t in range(options.steps):
-        Xb, yb = next(batches)
-        fill_gradient(Xb, yb, work, options.loss, run.beta, len(X) / len(yb))
+        Xb, yb, own = next(batches)
+        fill_gradient(Xb, yb, work, options.loss, run.beta, len(X) / len(yb), sample_weight=own)
         rate = options.learning_rate * schedule_factor(options.schedule, t, options.steps)
         if options.method == "adam":
             root = math.sqrt(1.0 - BETA2 ** (t + 1))
@@ -190,7 +195,9 @@ def _run_lbfgs(run: _Run) -> Status:
 
     def objective(theta: Array) -> tuple[float, Array]:
         work.theta[:] = theta
-        value = fill_gradient(run.X, run.y, work, options.loss, run.beta, with_value=True)
+        value = fill_gradient(
+            run.X, run.y, work, options.loss, run.beta, with_value=True, sample_weight=run.sample_weight
+        )
         return value + 0.5 * run.beta * float(theta @ theta), work.grad.copy()
 
     def after_step(theta: Array) -> None:
@@ -232,7 +239,8 @@ def descend(
     y: Array,
     beta: float,
     *,
-    loss: str = "squared",
+    loss: LossLike = "squared",
+    sample_weight: ArrayLike | None = None,
     neurons: int = 100,
     method: str = "adam",
     steps: int = 1500,
@@ -261,6 +269,8 @@ def descend(
         Rows and targets; one output only. A bias is a column of ones in X.
     beta, loss
         As in `convexnn.losses`: the loss is a sum over rows, nothing is divided by n.
+    sample_weight : (n,), optional
+        Weights ω ≥ 0 of the rows in L; 1 by default.
     neurons : int
         Width m; ignored if `start` is given.
     method : {"adam", "sgd", "lbfgs"}
@@ -301,9 +311,11 @@ def descend(
         For an invalid problem or option, with one sentence.
     """
     X, y, beta = _check_one_output(X, y, beta, loss)
+    X, y, loss = weigh(X, y, loss, sample_weight)[:3]
+    base, weights = split_weights(loss)
     limit = math.inf if max_time is None else max_time
     rates = (learning_rate, schedule, momentum)
-    options = _Options(loss, method, steps, batch_size, *rates, record_every, limit)
+    options = _Options(base, method, steps, batch_size, *rates, record_every, limit)
     _check_options(options, len(X), neurons, init_scale, dtype)
     rng = np.random.default_rng(seed)
     if start is None:
@@ -314,10 +326,11 @@ def descend(
     rows = batch_size or len(X)
     work = make_buffers(start.U, start.alpha, rows, real)
     Xr, yr = X.astype(real, copy=False), y.astype(real, copy=False)
+    own = None if weights is None else weights.astype(real)
     compile_kernels(real)
     recorder = Recorder((X, y, beta, loss), start.U.shape, -(-len(X) // rows), evaluate, progress)
     with threads_for(rows, work), np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        status = _run(_Run(Xr, yr, beta, work, options, recorder, rng))
+        status = _run(_Run(Xr, yr, own, beta, work, options, recorder, rng))
     return DescentResult(recorder.best or start, recorder.history, status)
 
 
@@ -359,8 +372,8 @@ def tune_learning_rate(
     return best["learning_rate"], table
 
 
-def _check_one_output(X: Array, y: Array, beta: float, loss: str) -> tuple[Array, Array, float]:
-    X, y, beta = check_problem(X, y, beta, loss)
+def _check_one_output(X: Array, y: Array, beta: float, loss: LossLike) -> tuple[Array, Array, float]:
+    X, y, beta = check_problem(X, y, beta, loss, any_loss=True)
     if y.ndim != 1:
         raise ValueError(f"Descent supports one output: y must have shape (n,); its shape is {y.shape}.")
     return X, y, beta

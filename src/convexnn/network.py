@@ -8,7 +8,7 @@ f(X) = (X U)_+ α with U d×m and α of shape (m,) or (m, c). A bias is a column
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +18,8 @@ import numpy as np
 
 from convexnn._files import write_file
 from convexnn._types import Array
-from convexnn.losses import get_loss
+from convexnn.losses import LossLike, get_loss
+from convexnn.losses.softmax import is_softmax, softmax_targets
 from convexnn.patterns import KINK, Patterns
 
 FILE_NAME = "model.safetensors"
@@ -98,10 +99,10 @@ class Network:
         """½ Σ_j (‖u_j‖² + ‖α_j‖₁²), what β multiplies; α_j² for one output."""
         return 0.5 * float(np.sum(self.U**2) + np.sum(_output_norm(self.alpha) ** 2))
 
-    def objective(self, X: Array, y: Array, beta: float, loss: str = "squared") -> float:
+    def objective(self, X: Array, y: Array, beta: float, loss: LossLike = "squared") -> float:
         """L((XU)_+α, y) + (β/2) Σ_j (‖u_j‖² + ‖α_j‖₁²)."""
-        y = np.asarray(y, dtype=np.float64)
         f = self.predict(X)
+        y = softmax_targets(y, f.shape[-1]) if is_softmax(loss) and f.ndim == 2 else np.asarray(y, float)
         if f.shape != y.shape:
             raise ValueError(f"The network's output has shape {f.shape}, y has {y.shape}.")
         return get_loss(loss).value(f, y) + beta * self.penalty()
@@ -143,13 +144,28 @@ class Network:
         scale = np.sqrt(_output_norm(alpha) / np.linalg.norm(U, axis=0))
         return Network(U * scale, (alpha.T / scale).T)
 
+    def outputs(self) -> list["Network"]:
+        """One balanced network of one output for each column of α; their penalties never exceed ours."""
+        columns = self.alpha[:, None] if self.alpha.ndim == 1 else self.alpha
+        return [Network(self.U, column).balanced() for column in columns.T]
+
+    @classmethod
+    def join(cls, networks: Sequence["Network"]) -> "Network":
+        """The network with α (m, c) whose output k is the k-th of c networks of one output."""
+        sizes = [net.U.shape[1] for net in networks]
+        alpha = np.zeros((sum(sizes), len(networks)))
+        for k, (net, stop) in enumerate(zip(networks, np.cumsum(sizes), strict=True)):
+            alpha[stop - sizes[k] : stop, k] = net.alpha
+        return cls(np.concatenate([net.U for net in networks], axis=1), alpha)
+
     def merged(self, X: Array) -> "Network":
         """Add up neurons of one sign that share a closed cell of X; the fit on X is kept.
 
         Two neurons share a closed cell when no row has x_iᵀu > 0 > x_iᵀu'. The result is balanced and
-        its objective never rises. Raises ValueError for several outputs.
+        its objective never rises. With several outputs each is merged by itself.
         """
-        self._require_one_output("merged")
+        if self.alpha.ndim == 2:
+            return Network.join([output.merged(X) for output in self.outputs()])
         net = self.balanced()
         X = np.asarray(X, dtype=np.float64)
         row_norms = np.linalg.norm(X, axis=1)[:, None]
@@ -170,6 +186,47 @@ class Network:
     def _require_one_output(self, what: str) -> None:
         if self.alpha.ndim != 1:
             raise ValueError(f"{what} is defined for one output; this network has {self.alpha.shape[1]}.")
+
+    def to_torch(self, *, dtype: Any = None) -> Any:
+        """``Sequential(Linear, ReLU, Linear)`` without biases; see `convexnn.interop.to_torch`."""
+        from convexnn.interop import to_torch
+
+        return to_torch(self, dtype=dtype)
+
+    @classmethod
+    def from_torch(cls, module: Any) -> "Network":
+        """The inverse of `to_torch`; a module with biases becomes a network on [X, 1]."""
+        from convexnn.interop.foreign import network_from_arrays
+        from convexnn.interop.torch import torch_arrays
+
+        network = network_from_arrays(*torch_arrays(module))[0]
+        return cls(network.U, network.alpha[:, 0] if network.alpha.shape[1] == 1 else network.alpha)
+
+    def to_sklearn(self) -> Any:
+        """A fitted MLPRegressor with the same `predict`; see `convexnn.interop.to_sklearn`."""
+        from convexnn.interop import to_sklearn
+
+        return to_sklearn(self)
+
+    @classmethod
+    def from_sklearn(cls, model: Any) -> "Network":
+        """The network, on [X, 1], of a fitted MLP with one hidden layer; see `convexnn.interop`."""
+        from convexnn.interop import from_sklearn
+
+        return from_sklearn(model).network
+
+    def to_onnx(self, *, target_opset: int | None = None) -> Any:
+        """An ONNX model, ``X`` [None, d] to ``variable`` [None, c]; see `convexnn.interop.to_onnx`."""
+        from convexnn.interop import OPSET, to_onnx
+
+        return to_onnx(self, target_opset=target_opset or OPSET)
+
+    @classmethod
+    def from_onnx(cls, source: Any) -> "Network":
+        """The network of an ONNX model or file, on [X, 1] if it has biases; see `convexnn.interop`."""
+        from convexnn.interop import from_onnx
+
+        return from_onnx(source).network
 
     def save(self, path: str | Path, metadata: Mapping[str, Any] | None = None) -> Path:
         """Write the weights (safetensors) and a JSON header, atomically; returns the file's path.

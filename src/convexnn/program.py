@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from convexnn._types import Array, BoolArray, IntArray
-from convexnn.cones import Rows, adjoint_blocks, prepare_rows, project_blocks
-from convexnn.losses import Loss, check_problem, get_loss
+from convexnn.cones import OutOfTime, Rows, adjoint_blocks, prepare_rows, project_blocks
+from convexnn.losses import LossLike, SeparableLoss, check_problem, get_separable, plain
 from convexnn.patterns import Patterns
 
 #: Entries of the largest temporary matrix of a product.
@@ -30,31 +30,32 @@ class ConvexProgram:
     ----------
     X : (n, d)
     y : (n,)
-        Real targets for the squared loss, ±1 for the others.
+        Targets as the loss takes them: real, labels ±1, or counts.
     patterns : Patterns
         The P patterns; their cones are the constraints.
     beta : float
         Positive; multiplies Σ‖v_i‖ + ‖w_i‖ as written.
-    loss : {"squared", "logistic", "hinge", "squared_hinge"}
+    loss : str or SeparableLoss
+        A name or an object of `convexnn.losses`, such as ``Huber(0.5)`` or ``Weighted(Logistic(), weights)``.
     gated : bool
         Leave the cones out (gated ReLU).
 
     Raises
     ------
     ValueError
-        If shapes disagree, a value is not finite, β ≤ 0, or a label is not ±1 where it must be.
+        If shapes disagree, a value is not finite, β ≤ 0, or a target is not one of the loss's.
     """
 
     X: Array
     y: Array
     patterns: Patterns
     beta: float
-    loss: str = "squared"
+    loss: LossLike = "squared"
     gated: bool = False
     _rows: Rows = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        X, y, beta = check_problem(self.X, self.y, self.beta, self.loss)
+        X, y, beta = check_problem(self.X, self.y, self.beta, self.loss, any_loss=True)
         if y.ndim != 1:
             raise ValueError(f"A convex program has one output; y has shape {y.shape}.")
         if self.patterns.masks.shape[0] != X.shape[0] or self.patterns.generators.shape[0] != X.shape[1]:
@@ -68,6 +69,7 @@ class ConvexProgram:
         object.__setattr__(self, "X", X)
         object.__setattr__(self, "y", y)
         object.__setattr__(self, "beta", beta)
+        object.__setattr__(self, "loss", plain(self.loss))
         object.__setattr__(self, "_rows", prepare_rows(X))
 
     def _check_cells(self, X: Array) -> None:
@@ -80,9 +82,9 @@ class ConvexProgram:
             raise ValueError(f"The patterns are not of this X: pattern {column} disagrees on row {row}.")
 
     @property
-    def loss_function(self) -> Loss:
+    def loss_function(self) -> SeparableLoss:
         """The loss as an object."""
-        return get_loss(self.loss)
+        return get_separable(self.loss)
 
     def predict(self, v: Array, w: Array) -> Array:
         """Σ_i D_i X (v_i − w_i), of shape (n,); v and w are d×P."""
@@ -146,8 +148,11 @@ class ConvexProgram:
         """The smallest β at which zero is optimal: ρ(±ν₀) over the patterns, ν₀ = −∇L(0)."""
         return self.rho(-self.loss_function.gradient(np.zeros_like(self.y), self.y))
 
-    def zero_is_optimal(self) -> bool:
-        """Whether β ≥ `beta_max` (within 1e-12): looks at blocks only until one exceeds β."""
+    def zero_is_optimal(self, deadline: float = np.inf) -> bool:
+        """Whether β ≥ `beta_max` (within 1e-12): looks at blocks only until one exceeds β.
+
+        False if that is not known at the deadline (on the clock of `time.perf_counter`).
+        """
         nu = -self.loss_function.gradient(np.zeros_like(self.y), self.y)
         limit = self.beta * (1.0 + 1e-12)
         for chunk in np.split(np.arange(len(self.patterns)), range(_FEW, len(self.patterns), _FEW)):
@@ -156,10 +161,13 @@ class ConvexProgram:
             for sign in (1.0, -1.0):
                 G = adjoint_blocks(self._rows, masks, np.full(len(chunk), sign), nu, shift)
                 tight: IntArray = np.zeros(G.shape, dtype=np.int64)
-                W = project_blocks(
-                    self._rows, masks, G, tight=tight, count=np.zeros(len(G), dtype=np.int64),
-                    threshold=limit, gated=self.gated,
-                )  # fmt: skip
+                try:
+                    W = project_blocks(
+                        self._rows, masks, G, tight=tight, count=np.zeros(len(G), dtype=np.int64),
+                        threshold=limit, gated=self.gated, deadline=deadline,
+                    )  # fmt: skip
+                except OutOfTime:
+                    return False
                 if (np.linalg.norm(W, axis=1) > limit).any():
                     return False
         return True

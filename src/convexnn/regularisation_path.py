@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from convexnn._types import Array, IntArray, Progress
 from convexnn.certificate import Certificate, CertificateKind
-from convexnn.losses import check_problem
+from convexnn.losses import LossLike, check_problem
 from convexnn.network import Network
 from convexnn.pricing import beta_max
 from convexnn.status import Status
@@ -88,7 +88,8 @@ def path(
     *,
     n_betas: int = 10,
     ratio: float = 1e-2,
-    loss: str = "squared",
+    loss: LossLike = "squared",
+    sample_weight: ArrayLike | None = None,
     tol: float = 1e-3,
     max_time: float | None = None,
     seed: int = 0,
@@ -105,14 +106,17 @@ def path(
     X : (n, d)
         Rows are samples; a bias is a column of ones.
     y : (n,)
-        Targets: real for the squared loss, ±1 for the others.
+        Targets as the loss takes them: real, labels ±1, or counts.
     betas : (k,), optional
         Positive, in any order; trained in falling order, each value once. By default `n_betas` values from
         β_max, where the optimum is the zero network, to `ratio` · β_max, evenly spaced in log β.
     n_betas : int
     ratio : float
         Between 0 and 1.
-    loss : {"squared", "logistic", "hinge", "squared_hinge"}
+    loss : str or SeparableLoss
+        A name or an object of `convexnn.losses`.
+    sample_weight : (n,), optional
+        Weights ω ≥ 0 of the rows in L; 1 by default.
     tol : float
         Relative gap at which to stop, at every β.
     max_time : float, optional
@@ -133,16 +137,19 @@ def path(
     Raises
     ------
     ValueError
-        If the data, the betas, loss, tol or limits are not valid.
+        If the data, the betas, loss, weights, tol or limits are not valid.
     """
     begin = perf_counter()
     if max_time is not None and not max_time > 0:
         raise ValueError(f"max_time must be a positive number of seconds; it is {max_time!r}.")
-    X, y, _ = check_problem(X, y, 1.0, loss)
+    X, y, _ = check_problem(X, y, 1.0, loss, any_loss=True)
     points: list[tuple[float, TrainResult, float]] = []
     status: Status | None = None
     try:
-        wanted = default_betas(X, y, n_betas, ratio, loss, seed) if betas is None else checked_betas(betas)
+        if betas is None:
+            wanted = default_betas(X, y, n_betas, ratio, loss, seed, sample_weight)
+        else:
+            wanted = checked_betas(betas)
         for beta in wanted:
             start = perf_counter()
             left = None if max_time is None else max_time - (start - begin)
@@ -150,7 +157,8 @@ def path(
                 status = Status.TIME_LIMIT
                 break
             result = train(
-                X, y, float(beta), loss=loss, tol=tol, seed=seed, certificate=certificate,
+                X, y, float(beta), loss=loss, sample_weight=sample_weight, tol=tol, seed=seed,
+                certificate=certificate,
                 max_time=None if left is None else max(left, 1e-3), warm_start=_warm(points),
             )  # fmt: skip
             points.append((float(beta), result, perf_counter() - start))
@@ -176,7 +184,15 @@ def _worst(statuses: list[Status]) -> Status:
     return next((s for s in statuses if s not in (Status.CONVERGED, Status.ZERO)), Status.CONVERGED)
 
 
-def default_betas(X: Array, y: Array, n_betas: int, ratio: float, loss: str, seed: int = 0) -> Array:
+def default_betas(
+    X: Array,
+    y: Array,
+    n_betas: int,
+    ratio: float,
+    loss: LossLike,
+    seed: int = 0,
+    sample_weight: ArrayLike | None = None,
+) -> Array:
     """β_max · ratio^{k/(n_betas − 1)}, k = 0 … n_betas − 1; from 1 down where β_max is 0.
 
     Raises
@@ -188,7 +204,7 @@ def default_betas(X: Array, y: Array, n_betas: int, ratio: float, loss: str, see
         raise ValueError(f"n_betas must be at least 1; it is {n_betas!r}.")
     if not 0 < ratio < 1:
         raise ValueError(f"ratio must be between 0 and 1; it is {ratio!r}.")
-    top = beta_max(X, y, loss, seed=seed)
+    top = beta_max(X, y, loss, sample_weight=sample_weight, seed=seed)
     top = top if top > 0 else 1.0
     return np.geomspace(top, ratio * top, n_betas)
 

@@ -2,7 +2,8 @@ r"""Proven bounds for certificates: which method for which data, and what it pro
 
 * Few patterns: all of them. Else, up to rank 12, branch and bound (a sweep for rank ≤ 2). Each gives
   ρ ≤ max(β, ρ)(1 + ε): kind ``exact``; branch and bound cut short still gives a bound: kind ``bounded``.
-* any rank: the semidefinite bound, with ν moved to where that bound is best: kind ``bounded``.
+* any rank: the semidefinite bound: kind ``bounded``. For the losses of `convexnn.losses.LOSSES`, without
+  weights, ν is moved to where that bound is best; for the others it stays.
 """
 
 from time import perf_counter
@@ -12,10 +13,10 @@ import numpy as np
 
 from convexnn._types import Array
 from convexnn.enumeration import pattern_bound
-from convexnn.losses import get_loss
+from convexnn.losses import LOSSES, LossLike, get_loss
 from convexnn.patterns import Patterns
 from convexnn.pricing.branch_and_bound import MAX_RANK, rho_bounds
-from convexnn.pricing.spectral import spectral_dual
+from convexnn.pricing.spectral import spectral_bound, spectral_dual
 from convexnn.program import ConvexProgram
 
 #: Up to this many patterns (by the bound), enumerating them all is quicker than branch and bound.
@@ -76,7 +77,7 @@ def _is_well_conditioned(X: Array, rank: int) -> bool:
 
 
 def bounded_proof(
-    X: Array, y: Array, beta: float, loss: str, nu: Array, *, primal: float, rtol: float, max_time: float
+    X: Array, y: Array, beta: float, loss: LossLike, nu: Array, *, primal: float, rtol: float, max_time: float
 ) -> Proof:
     """The better of branch and bound (half the time, where the rank allows) and the semidefinite bound."""
     begin = perf_counter()
@@ -86,13 +87,17 @@ def bounded_proof(
         if proofs[0].kind == "exact":
             return proofs[0]
     left = max(0.1, max_time - (perf_counter() - begin))
-    moved, rho = spectral_dual(X, y, beta, loss, nu, primal=primal, tol=rtol, max_time=left)
-    proofs.append(Proof(moved, rho, "bounded"))
+    if isinstance(loss, str) and loss in LOSSES:
+        moved, rho = spectral_dual(X, y, beta, loss, nu, primal=primal, tol=rtol, max_time=left)
+        proofs.append(Proof(moved, rho, "bounded"))
+    else:
+        rho = max(spectral_bound(X, sign * nu, max_time=0.5 * left) for sign in (1.0, -1.0))
+        proofs.append(Proof(nu, rho, "bounded"))
     return max(proofs, key=lambda proof: _value(proof, y, beta, loss))
 
 
 def prove(
-    X: Array, y: Array, beta: float, loss: str, nu: Array, *, kind: str, primal: float, rtol: float,
+    X: Array, y: Array, beta: float, loss: LossLike, nu: Array, *, kind: str, primal: float, rtol: float,
     max_time: float | None,
 ) -> Proof | None:  # fmt: skip
     """The proof that a certificate of this kind asks for, over every output; None if ``auto`` gives up.
@@ -123,7 +128,7 @@ def prove(
     return Proof(moved, max(proof.rho for proof in proofs), "exact" if kinds == {"exact"} else "bounded")
 
 
-def _value(proof: Proof, y: Array, beta: float, loss: str) -> float:
+def _value(proof: Proof, y: Array, beta: float, loss: LossLike) -> float:
     function = get_loss(loss)
     t = function.best_scale(proof.nu, y, beta / proof.rho if proof.rho > 0 else np.inf)
     return function.dual_value(t * proof.nu, y)

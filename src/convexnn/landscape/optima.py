@@ -25,6 +25,7 @@ from convexnn.cones import adjoint_blocks, project_blocks
 from convexnn.landscape.neurons import trichotomies
 from convexnn.landscape.newton import newton
 from convexnn.landscape.polytope import Polytope, corners, hit_and_run, make_polytope
+from convexnn.losses import basic_loss
 from convexnn.network import Network
 from convexnn.program import ConvexProgram
 from convexnn.solvers import Solution, solve
@@ -113,6 +114,7 @@ def optimal_set(program: ConvexProgram, solution: Solution | None = None, tol: f
     """
     if program.gated:
         raise ValueError("The set of optima is that of ReLU networks: the program must not be gated.")
+    basic_loss(program.loss)
     solution = solve(program, tol=1e-12) if solution is None else solution
     if solution.v.shape != program.patterns.generators.shape:
         raise ValueError("The solution belongs to a program with other patterns.")
@@ -172,7 +174,7 @@ def _candidates(program: ConvexProgram, network: Network, nu: Array) -> Iterator
             w, signs = (start.U * np.abs(start.alpha))[:, keep], np.sign(start.alpha[keep])
             for kink in (1e-10, 1e-6, 1e-4):
                 cells = trichotomies(X, w, kink)
-                point = newton(X, program.y, program.beta, program.loss, signs, w, cells, nu)
+                point = newton(X, program.y, program.beta, basic_loss(program.loss), signs, w, cells, nu)
                 if point.residual <= STATIONARY:
                     root = np.sqrt(np.linalg.norm(point.w, axis=0))
                     yield Network(point.w / root, signs * root), point.nu

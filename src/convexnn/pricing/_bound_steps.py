@@ -26,18 +26,18 @@ from convexnn.pricing._sectors import (
 )
 
 #: Adam: rates of the multipliers in the order of their fields, of ν (times max|ν|) and of logit q.
-_RATES = (0.05, 0.05, 0.1, 0.05, 0.005, 0.005)
+RATES = (0.05, 0.05, 0.1, 0.05, 0.005, 0.005)
 _NU_RATE = 0.005
-_LOGIT_RATE = 0.05
-_DECAY = (0.9, 0.99)
+LOGIT_RATE = 0.05
+DECAY = (0.9, 0.99)
 #: Smoothing of a sector's maximum and of the maximum over sectors at the start, relative to ρ.
 _SMOOTH = 0.03
 #: Cutting happens between these shares of the run, in this many rounds.
-_CUT_FROM, _CUT_TO, _ROUNDS = 0.05, 0.2, 10
+CUT_FROM, CUT_TO, ROUNDS = 0.05, 0.2, 10
 #: A sector is cut only if it carries this share of the maximum.
 _SHARE = 1e-3
 #: Steps between two certified values.
-_CHECK = 50
+CHECK = 50
 #: Sectors times rows never exceed this.
 _LARGEST = 2_000_000
 
@@ -106,7 +106,7 @@ class Dual(NamedTuple):
     def rate(self, start: Array) -> float:
         """Adam's rate for x."""
         if self.loss == "logistic":
-            return _LOGIT_RATE
+            return LOGIT_RATE
         return _NU_RATE * max(1e-3, float(np.abs(start).max(initial=0.0)))
 
     def nu(self, x: Array) -> Array:
@@ -194,14 +194,14 @@ def run(state: State, objective: Objective, scale: float, effort: Effort) -> Bes
     start, rounds, step = len(state.weights), 0, 0
     while True:
         share = effort.progress(step)
-        if step % _CHECK == 0 or share >= 1.0:
+        if step % CHECK == 0 or share >= 1.0:
             best = max(best, _certify(state, objective, scale, effort), key=lambda b: b.value)
             if share >= 1.0 or best.value >= effort.goal:
                 return best
-        due = _ROUNDS * min(1.0, max(0.0, (share - _CUT_FROM) / (_CUT_TO - _CUT_FROM)))
+        due = ROUNDS * min(1.0, max(0.0, (share - CUT_FROM) / (CUT_TO - CUT_FROM)))
         if rounds < int(due) and limit > start:
             rounds += 1
-            _cut(state, objective, scale, start + -(-(limit - start) * rounds // _ROUNDS))
+            cut(state, objective, scale, start + -(-(limit - start) * rounds // ROUNDS))
         _step(state, objective, scale, share)
         step += 1
 
@@ -216,12 +216,12 @@ def _certify(state: State, objective: Objective, scale: float, effort: Effort) -
     return Best(value, t * nu, t * rho)
 
 
-def _smoothing(scale: float, share: float) -> tuple[float, float]:
+def smoothing(scale: float, share: float) -> tuple[float, float]:
     """Barrier weight within a sector, and temperature over sectors."""
     return scale * (_SMOOTH * (1.0 - share) ** 2 + 1e-6), scale * (_SMOOTH * (1.0 - share) + 1e-5)
 
 
-def _cut(state: State, objective: Objective, scale: float, target: int) -> None:
+def cut(state: State, objective: Objective, scale: float, target: int) -> None:
     """Cut the heaviest sectors in two until there are `target`, or each was cut once."""
     order = np.argsort(-state.weights, kind="stable")[: max(0, target - len(state.weights))]
     used = state.sectors.cuts.any(axis=2).sum(axis=1)
@@ -243,7 +243,7 @@ def _cut(state: State, objective: Objective, scale: float, target: int) -> None:
 def _step(state: State, objective: Objective, scale: float, share: float) -> None:
     """One step of Adam on x and the multipliers."""
     nu = objective.nu(state.x)
-    barrier, temperature = _smoothing(scale, share)
+    barrier, temperature = smoothing(scale, share)
     moments = maximise(quadratic_forms(state.sectors, nu, state.multipliers, scale), barrier)
     values = 0.5 * moments.values
     top = float(values.max())
@@ -260,12 +260,12 @@ def _step(state: State, objective: Objective, scale: float, share: float) -> Non
     else:
         parts = [objective.chain(state.x, direct)]
     state.count += 1
-    rate = (1.0 - share) ** 1.5 * np.sqrt(1.0 - _DECAY[1] ** state.count) / (1.0 - _DECAY[0] ** state.count)
+    rate = (1.0 - share) ** 1.5 * np.sqrt(1.0 - DECAY[1] ** state.count) / (1.0 - DECAY[0] ** state.count)
     for k, (target, part) in enumerate(zip((state.x, *state.multipliers), parts, strict=False)):
         mean, square = state.means[k], state.squares[k]
-        mean += (1.0 - _DECAY[0]) * (part - mean)
-        square += (1.0 - _DECAY[1]) * (part * part - square)
-        own = state.rate if k == 0 else _RATES[k - 1]
+        mean += (1.0 - DECAY[0]) * (part - mean)
+        square += (1.0 - DECAY[1]) * (part * part - square)
+        own = state.rate if k == 0 else RATES[k - 1]
         target -= rate * own * mean / (np.sqrt(square) + 1e-100)
     objective.clip(state.x)
     np.maximum(state.multipliers.pair, 0.0, out=state.multipliers.pair)

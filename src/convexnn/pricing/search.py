@@ -33,7 +33,9 @@ class Search(NamedTuple):
     found: Found  # maxima above `stop_above`, best first
 
 
-def climb_signed(rows: Rows, nu: Array, starts: Array, signs: Array, *, cut: float = 0.0) -> Found:
+def climb_signed(
+    rows: Rows, nu: Array, starts: Array, signs: Array, *, cut: float = 0.0, deadline: float = np.inf
+) -> Found:
     """`climb` from each start for its own sign s: local maxima of s νᵀ(Xu)_+."""
     S, d = starts.shape
     out = Maxima(
@@ -43,7 +45,7 @@ def climb_signed(rows: Rows, nu: Array, starts: Array, signs: Array, *, cut: flo
     for sign in (1.0, -1.0):
         index = np.flatnonzero(signs == sign)
         if index.size:
-            part = climb(rows, sign * nu, starts[index], cut=cut)
+            part = climb(rows, sign * nu, starts[index], cut=cut, deadline=deadline)
             for whole, piece in zip(out, part, strict=True):
                 whole[index] = piece
     return Found(out, signs)

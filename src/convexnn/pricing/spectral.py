@@ -23,7 +23,7 @@ from convexnn.losses import check_problem, get_loss
 from convexnn.pricing._bound_steps import Dual, Effort, Fixed, begin_state, run
 
 #: What a dual point is scaled down by, so that ρ̄ ≤ β holds after rounding.
-_INSIDE = 1.0 - 32 * float(np.finfo(np.float64).eps)
+INSIDE = 1.0 - 32 * float(np.finfo(np.float64).eps)
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -127,8 +127,8 @@ def spectral_dual(
         goal = (primal * (1.0 - tol) - get_loss(loss).dual_value(result[rest], y[rest])) / unit**2
     effort = _effort(data, steps, sectors, max_time, begin, goal)
     best = run(state, dual, dual.beta, effort)
-    result[data.rows] = best.nu * (unit * _INSIDE)
-    return result, best.rho * _INSIDE * (1.0 + 16 * _EPS) * unit * data.scale
+    result[data.rows] = best.nu * (unit * INSIDE)
+    return result, best.rho * INSIDE * (1.0 + 16 * _EPS) * unit * data.scale
 
 
 def simple_bound(X: Array, nu: Array) -> float:

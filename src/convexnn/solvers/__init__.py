@@ -1,6 +1,7 @@
 """Solvers for a fixed pattern set: one algorithm a file, ``(program, options) -> Solution``."""
 
 from collections.abc import Callable
+from time import perf_counter
 
 import numpy as np
 
@@ -87,8 +88,11 @@ def solve(
     if name == "fista" and not program.gated:
         raise ValueError("fista is for gated programs; for this one, with cones, use ssnal.")
     start = None if warm_start is None else feasible_start(program, warm_start)
-    if program.zero_is_optimal():
+    begin = perf_counter()
+    if program.zero_is_optimal(np.inf if max_time is None else begin + 0.3 * max_time):
         return _zero(program)
+    if max_time is not None:
+        max_time = max(1e-3, max_time - (perf_counter() - begin))
     options = {"solver_name": option} if option else {}
     run = SOLVERS[name]
     return run(program, tol=tol, max_time=max_time, warm_start=start, progress=progress, **options)

@@ -59,7 +59,7 @@ def solve_fista(
     Parameters
     ----------
     program : ConvexProgram
-        Gated, with the squared, logistic or squared hinge loss.
+        Gated, with a differentiable loss.
     tol : float
         Relative duality gap over the program's pattern set.
     max_time : float, optional
@@ -72,12 +72,14 @@ def solve_fista(
     Raises
     ------
     ValueError
-        If the program is not gated, its loss is the hinge, or the warm start has another shape.
+        If the program is not gated, its loss has kinks, or the warm start has another shape.
     """
     if not program.gated:
         raise ValueError("fista is for gated programs (gated=True); use solver='ssnal' for the ReLU program.")
-    if program.loss == "hinge":
-        raise ValueError("fista needs a smooth loss, and the hinge is not: use solver='ssnal'.")
+    if not program.loss_function.is_smooth:
+        raise ValueError(
+            f"fista needs a smooth loss, and {program.loss_function.name} is not: use solver='ssnal'."
+        )
     begin = perf_counter()
     state = _start(program, warm_start)
     status = Status.ITERATION_LIMIT
@@ -132,7 +134,8 @@ def _curvature(program: ConvexProgram) -> float:
         r = program.predict(G, np.zeros_like(G))
         if not norm > 0:
             return 1.0
-    return norm * (0.25 if program.loss == "logistic" else 1.0)
+    curvature: Any = program.loss_function  # its `hessian` is there where it is smooth
+    return norm * max(float(curvature.hessian(np.zeros(len(program.y)), program.y).max()), 1e-3)
 
 
 def _value(program: ConvexProgram, z: Array, fit: Array) -> float:

@@ -18,7 +18,7 @@ from numba import njit
 from convexnn._types import Array, BoolArray, IntArray
 from convexnn.cones import FAST, Rows, adjoint_blocks, append_row, dot, project_blocks, run_in_threads
 from convexnn.solvers.conjugates import Conjugate
-from convexnn.solvers.newton import solve_boxed_newton, solve_newton
+from convexnn.solvers.newton import DIRECT, solve_boxed_newton, solve_gram, solve_newton, square
 
 _ARMIJO = 1e-4
 _HALVINGS = 30
@@ -66,6 +66,7 @@ class InnerProblem:
     beta: float
     sigma: float
     gated: bool = False
+    deadline: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def evaluate(problem: InnerProblem, blocks: Blocks, q: Array) -> InnerPoint:
     G = adjoint_blocks(problem.rows, blocks.masks, blocks.signs, conjugate.sign * q, blocks.v / sigma)
     w = project_blocks(
         problem.rows, blocks.masks, G, tight=blocks.tight, count=blocks.count, threshold=beta,
-        gated=problem.gated,
+        gated=problem.gated, deadline=problem.deadline,
     )  # fmt: skip
     norm = np.linalg.norm(w, axis=1)
     active = np.flatnonzero(norm > beta)
@@ -103,7 +104,8 @@ def evaluate(problem: InnerProblem, blocks: Blocks, q: Array) -> InnerPoint:
     u = (sigma * excess / norm[active])[:, None] * w[active]
     fit = blocks_fit(problem.X, blocks.masks[active], blocks.signs[active], u)
     value = conjugate.value(q) + 0.5 * sigma * float(np.sum(excess**2))
-    return InnerPoint(q, value, conjugate.gradient(q) + conjugate.sign * fit, w, norm, active, u, fit)
+    gradient = conjugate.gradient(q, conjugate.sign * fit)
+    return InnerPoint(q, value, gradient, w, norm, active, u, fit)
 
 
 def blocks_fit(X: Array, masks: BoolArray, signs: Array, u: Array) -> Array:
@@ -159,7 +161,8 @@ def minimise_inner(
             return point, step
         point = trial
         D = conjugate.inverse_curvature(point.q)
-        r = point.q - np.clip(point.q - D * point.gradient, conjugate.lower, conjugate.upper)
+        lower, upper = conjugate.bounds(point.q, point.gradient)
+        r = point.q - np.clip(point.q - D * point.gradient, lower, upper)
         measure = max(0.0, float(np.sum(2.0 * point.gradient * r - r * r / D)))
         if last or should_stop(measure, float(np.sqrt(np.sum(point.q**2 / D))), point):
             return point, step + 1
@@ -168,29 +171,94 @@ def minimise_inner(
 
 def _direction(problem: InnerProblem, blocks: Blocks, point: InnerPoint, D: Array) -> Array:
     conjugate = problem.conjugate
+    if not conjugate.is_boxed and _prefers_gram(problem, blocks, point):
+        K = gram(problem, blocks, point)
+        return solve_gram(K, np.sqrt(D), conjugate.sign, problem.sigma, -point.gradient)
     Bt = newton_factor(problem, blocks, point)
-    if not conjugate.is_boxed:
+    if not (conjugate.sign == 1.0).all():
         Bt *= conjugate.sign
+    if not conjugate.is_boxed:
         return solve_newton(Bt, D, problem.sigma, -point.gradient)
     q, g = point.q, point.gradient
-    bound = ((q <= conjugate.lower) & (g > 0)) | ((q >= conjugate.upper) & (g < 0))
-    Bt *= conjugate.sign
-    return solve_boxed_newton(Bt, D, problem.sigma, g, conjugate.lower - q, conjugate.upper - q, ~bound)
+    lower, upper = conjugate.bounds(q, g)
+    bound = ((q <= lower) & (g > 0)) | ((q >= upper) & (g < 0)) | (np.equal(lower, upper) & (q == lower))
+    return solve_boxed_newton(Bt, D, problem.sigma, g, lower - q, upper - q, ~bound)
+
+
+def _tight_count(problem: InnerProblem, blocks: Blocks, point: InnerPoint) -> IntArray:
+    """Tight rows of the active blocks; none without cones."""
+    return np.zeros_like(point.active) if problem.gated else blocks.count[point.active]
+
+
+def _prefers_gram(problem: InnerProblem, blocks: Blocks, point: InnerPoint) -> bool:
+    """Whether the n×n system is the smaller, and `gram` needs fewer products than the factor."""
+    (n, d), count = problem.X.shape, _tight_count(problem, blocks, point)
+    factor = int(np.sum(d - count))
+    return n <= min(factor, DIRECT) and int(np.sum(count + 2)) < factor
+
+
+def gram(problem: InnerProblem, blocks: Blocks, point: InnerPoint) -> Array:
+    """Σ_b B_bB_bᵀ over the active blocks, n×n, from Σ (2 + tight rows) products.
+
+    With an orthonormal basis Q_T of the tight rows, a = 1 − β/‖w‖ and r = D_bXŵ,
+    B_bB_bᵀ = a D_bXXᵀD_b − a (D_bXQ_Tᵀ)(D_bXQ_Tᵀ)ᵀ + (1 − a) r rᵀ, and the first terms add up to
+    XXᵀ ∘ (Σ a d_b d_bᵀ).
+    """
+    active, norm = point.active, point.norm[point.active]
+    a = 1.0 - problem.beta / norm
+    masks = blocks.masks[active]
+    K = square(np.sqrt(a)[:, None] * masks)
+    K *= problem.X @ problem.X.T
+    K += square(masks * ((point.w[active] * (np.sqrt(1.0 - a) / norm)[:, None]) @ problem.X.T))
+    count = _tight_count(problem, blocks, point)
+    if count.any():
+        offset = np.concatenate([[0], np.cumsum(count)])
+        C = np.empty((int(offset[-1]), problem.X.shape[1]))
+        run_in_threads(
+            _tight_range, len(active), problem.rows.unit, blocks.tight[active], count, np.sqrt(a), offset, C
+        )
+        K -= square(_masked_products(C, offset, masks, problem.X))
+    return K
+
+
+@njit(cache=True, fastmath=FAST, nogil=True)
+def _tight_range(unit, tight, count, root, offset, C, start, stop):  # type: ignore[no-untyped-def]
+    """Rows offset[b]:offset[b+1] of C are √a times a basis of the tight rows (0 where they are dependent)."""
+    d = unit.shape[1]
+    Q, R, rest = np.empty((d, d)), np.zeros((d, d + 1)), np.empty(d)
+    for b in range(start, stop):
+        k = 0
+        for j in range(count[b]):
+            C[offset[b] + j] = 0.0
+            if append_row(Q, R, k, unit[tight[b, j]], rest):
+                C[offset[b] + k] = root[b] * Q[k]
+                k += 1
+
+
+def _masked_products(C: Array, offset: IntArray, masks: BoolArray, X: Array) -> Array:
+    """C Xᵀ, block b (rows offset[b]:offset[b+1]) zero outside its mask."""
+    out = np.empty((len(C), len(X)))
+
+    def fill(start: int, stop: int) -> None:
+        rows = slice(offset[start], offset[stop])
+        np.matmul(C[rows], X.T, out=out[rows])
+        _mask_range(masks, offset, out, start, stop)
+
+    run_in_threads(fill, len(masks))
+    return out
 
 
 def newton_factor(problem: InnerProblem, blocks: Blocks, point: InnerPoint) -> Array:
     """Bᵀ = [B_1 … B_A]ᵀ over the active blocks, M×n with M = Σ (d − tight rows)."""
     active, d = point.active, problem.X.shape[1]
-    count = np.zeros(len(active), dtype=np.int64) if problem.gated else blocks.count[active]
+    count = _tight_count(problem, blocks, point)
     offset = np.concatenate([[0], np.cumsum(d - count)])
     C = np.empty((int(offset[-1]), d))
     run_in_threads(
         _factor_range, len(active), problem.rows.unit, blocks.tight[active], count, point.w[active],
         problem.beta, offset, C,
     )  # fmt: skip
-    Bt = C @ problem.X.T
-    run_in_threads(_mask_range, len(active), blocks.masks[active], offset, Bt)
-    return Bt
+    return _masked_products(C, offset, blocks.masks[active], problem.X)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)

@@ -16,8 +16,20 @@ from typing import Any
 import numpy as np
 
 from convexnn._types import Array, Progress
+from convexnn.losses import (
+    Hinge,
+    Huber,
+    Logistic,
+    LossLike,
+    Poisson,
+    Quantile,
+    Squared,
+    SquaredEpsilonInsensitive,
+    SquaredHinge,
+    get_separable,
+    split_weights,
+)
 from convexnn.program import ConvexProgram
-from convexnn.solvers.conjugates import inside_domain
 from convexnn.solvers.solution import Solution, make_solution, project_on_cones, record
 from convexnn.status import Status
 
@@ -152,17 +164,43 @@ def _build(cvxpy: Any, program: ConvexProgram, v0: Array, w0: Array) -> _Model:
         kept = X.any(axis=1)
         signs = 2.0 * masks[kept] - 1.0
         constraints += [cvxpy.multiply(signs, X[kept] @ block) >= 0 for block in (v, w)]
-    if program.loss == "squared":
-        loss = 0.5 * cvxpy.sum_squares(fit - y)
-    elif program.loss == "logistic":
-        loss = cvxpy.sum(cvxpy.logistic(-cvxpy.multiply(y, fit)))
-    else:
-        slack = cvxpy.Variable(len(y), nonneg=True)
-        constraints.append(slack >= 1 - cvxpy.multiply(y, fit))
-        loss = cvxpy.sum(slack) if program.loss == "hinge" else 0.5 * cvxpy.sum_squares(slack)
+    loss, more = _expression(cvxpy, program.loss, fit, y)
+    constraints += more
     size = cvxpy.sum(cvxpy.norm(v, 2, axis=0)) + cvxpy.sum(cvxpy.norm(w, 2, axis=0))
     problem = cvxpy.Problem(cvxpy.Minimize(loss + program.beta * size), constraints)
     return _Model(problem, v, w, link)
+
+
+def _expression(cvxpy: Any, loss: LossLike, fit: Any, y: Array) -> tuple[Any, list[Any]]:
+    """Σ ω_i ℓ(f_i, y_i) less its constants, as CVXPY takes it, and the constraints of its slacks."""
+    base, weights = split_weights(loss)
+    weights = np.ones(len(y)) if weights is None else weights
+    root, own = np.sqrt(weights), get_separable(base)
+    slack = cvxpy.Variable(len(y), nonneg=True)
+
+    def square(values: Any) -> Any:
+        return 0.5 * cvxpy.sum_squares(cvxpy.multiply(root, values))
+
+    def total(values: Any) -> Any:
+        return weights @ values
+
+    if isinstance(own, Squared):
+        return square(fit - y), []
+    if isinstance(own, Logistic):
+        return total(cvxpy.logistic(-cvxpy.multiply(y, fit))), []
+    if isinstance(own, Hinge):
+        return total(slack), [slack >= 1 - cvxpy.multiply(y, fit)]
+    if isinstance(own, SquaredHinge):
+        return square(slack), [slack >= 1 - cvxpy.multiply(y, fit)]
+    if isinstance(own, Huber):
+        return 0.5 * total(cvxpy.huber(fit - y, own.delta)), []
+    if isinstance(own, Quantile):
+        return total(slack), [slack >= own.level * (y - fit), slack >= (own.level - 1) * (y - fit)]
+    if isinstance(own, SquaredEpsilonInsensitive):
+        return square(slack), [slack >= y - fit - own.epsilon, slack >= fit - y - own.epsilon]
+    if isinstance(own, Poisson):
+        return total(cvxpy.exp(fit) - cvxpy.multiply(y, fit)), []
+    raise ValueError(f"The cvxpy solver does not know the loss {own.name}.")
 
 
 def _require_cones(cvxpy: Any, model: _Model, name: str, program: ConvexProgram) -> None:
@@ -171,8 +209,8 @@ def _require_cones(cvxpy: Any, model: _Model, name: str, program: ConvexProgram)
         model.problem.get_problem_data(solver=name)
     except cvxpy.error.SolverError as error:
         raise ValueError(
-            f"The solver {name} has no cones for the {program.loss} program with its norms: use CLARABEL, "
-            "ECOS or SCS."
+            f"The solver {name} has no cones for the {program.loss_function.name} program with its norms: "
+            "use CLARABEL, ECOS or SCS."
         ) from error
 
 
@@ -209,10 +247,8 @@ def _gradient_nu(program: ConvexProgram, v: Array, w: Array) -> Array:
 
 def _multiplier(program: ConvexProgram, model: _Model) -> Array:
     """The solver's own dual vector, moved into the domain of the loss's conjugate."""
-    nu = np.ravel(model.link.dual_value)
-    if program.loss == "squared":
-        return nu
-    return program.y * inside_domain(program.loss, program.y * nu)
+    conjugate = program.loss_function.conjugate(program.y)
+    return conjugate.sign * conjugate.inside(conjugate.sign * np.ravel(model.link.dual_value))
 
 
 def _status(closed: bool, failed: bool, late: bool) -> Status:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from convexnn._types import Array, IntArray, Progress
-from convexnn.cones import adjoint_blocks, project_blocks
+from convexnn.cones import OutOfTime, adjoint_blocks, project_blocks, single_blas
 from convexnn.program import ConvexProgram
-from convexnn.solvers.conjugates import Conjugate, inside_domain, make_conjugate, starting_point
+from convexnn.solvers.conjugates import Conjugate, make_conjugate
 from convexnn.solvers.inner import Blocks, InnerPoint, InnerProblem, make_blocks, minimise_inner, step_length
 from convexnn.solvers.solution import Solution, make_solution, record
 from convexnn.status import Status
@@ -82,34 +82,35 @@ def solve_ssnal(
     begin = perf_counter()
     state = _start(program, warm_start)
     state.deadline = np.inf if max_time is None else begin + max_time
-    status = Status.ITERATION_LIMIT
     try:
-        for iteration in range(_ROUNDS):
-            state.idle += 1
-            steps = _outer_step(program, state, tol)
-            _price(program, state)
-            record(
-                state.history,
-                progress,
-                begin=begin,
-                iteration=iteration,
-                primal=state.primal,
-                bound=state.dual,
-            )
-            if state.gap <= tol:
-                status = Status.CONVERGED
-                break
-            if perf_counter() > state.deadline:
-                status = Status.TIME_LIMIT
-                break
-            if state.idle >= _PATIENCE:
-                status = Status.STALLED
-                break
-            _next_sigma(state, steps)
+        with single_blas():
+            status = _rounds(program, state, tol, begin, progress)
+    except OutOfTime:
+        status = Status.TIME_LIMIT
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     P = len(program.patterns)
     return make_solution(program, state.v[:P].T, state.v[P:].T, state.nu, state.dual, status, state.history)
+
+
+def _rounds(
+    program: ConvexProgram, state: _State, tol: float, begin: float, progress: Progress | None
+) -> Status:
+    for iteration in range(_ROUNDS):
+        state.idle += 1
+        steps = _outer_step(program, state, tol)
+        _price(program, state)
+        record(
+            state.history, progress, begin=begin, iteration=iteration, primal=state.primal, bound=state.dual
+        )
+        if state.gap <= tol:
+            return Status.CONVERGED
+        if perf_counter() > state.deadline:
+            return Status.TIME_LIMIT
+        if state.idle >= _PATIENCE:
+            return Status.STALLED
+        _next_sigma(state, steps)
+    return Status.ITERATION_LIMIT
 
 
 def _start(program: ConvexProgram, warm_start: Solution | None) -> _State:
@@ -120,7 +121,7 @@ def _start(program: ConvexProgram, warm_start: Solution | None) -> _State:
         V = np.concatenate([warm_start.v.T, warm_start.w.T])
     blocks = make_blocks(np.concatenate([masks, masks]), np.repeat([1.0, -1.0], P), V)
     fit = program.predict(V[:P].T, V[P:].T)
-    scale = float(np.sum(program.y**2))
+    scale = 2.0 * program.loss_function.value(np.zeros(n), program.y)  # ‖y‖² for the squared loss
     sigma = min(
         0.3 * scale / (program.beta**2 * min(2 * P, n)) if scale > 0 else 1.0,
         1e6 / max(float(np.sum(program.X**2)), 1e-300),
@@ -128,9 +129,10 @@ def _start(program: ConvexProgram, warm_start: Solution | None) -> _State:
     order = np.random.default_rng(0).permutation(2 * P)
     chosen = order if 2 * P <= 2 * _FIRST else order[:_FIRST]
     work = np.union1d(chosen, np.flatnonzero(V.any(axis=1)))
-    q = starting_point(program.loss, program.y, fit)
+    conjugate = make_conjugate(program.loss, program.y)
+    q = conjugate.start(fit)
     if warm_start is not None and warm_start.nu.any():
-        q = inside_domain(program.loss, make_conjugate(program.loss, program.y).sign * warm_start.nu)
+        q = conjugate.inside(conjugate.sign * warm_start.nu)
     state = _State(blocks, work, q, sigma, sigma, _LARGEST * sigma)
     state.v, state.nu = V.copy(), np.zeros(n)
     state.primal = program.primal(V[:P].T, V[P:].T)
@@ -160,8 +162,9 @@ def _outer_step(program: ConvexProgram, state: _State, tol: float) -> int:
     """
     part = state.blocks.take(state.work)
     problem = InnerProblem(
-        program.X, program._rows, _conjugate(program, state), program.beta, state.sigma, program.gated
-    )
+        program.X, program._rows, _conjugate(program, state), program.beta, state.sigma, program.gated,
+        state.deadline,
+    )  # fmt: skip
 
     def should_stop(measure: float, scale: float, point: InnerPoint) -> bool:
         gap = min(state.primal - state.dual, 0.3 * state.primal)
@@ -221,7 +224,7 @@ def _prices(program: ConvexProgram, state: _State, chunk: IntArray, nu: Array, *
     G = adjoint_blocks(program._rows, part.masks, part.signs, nu, np.zeros_like(part.v))
     W = project_blocks(
         program._rows, part.masks, G, tight=part.tight, count=part.count, threshold=program.beta,
-        gated=program.gated,
+        gated=program.gated, deadline=state.deadline,
     )  # fmt: skip
     if keep_tight:
         state.blocks.tight[chunk] = part.tight

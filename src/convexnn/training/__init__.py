@@ -3,17 +3,18 @@ r"""Global training of two-layer ReLU networks: descend, price, correct.
 min over m, U, α of  L(Σ_j (X u_j)_+ α_j, y) + (β/2) Σ_j (‖u_j‖² + α_j²)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from convexnn._types import Array, Progress
 from convexnn.certificate import Certificate, CertificateKind, certify, check_kind, make_certificate
 from convexnn.descent import descend
-from convexnn.losses import check_problem, get_loss
+from convexnn.losses import LossLike, check_problem, get_loss, get_separable, weigh
 from convexnn.network import Network
 from convexnn.pricing.local import rho_estimate
 from convexnn.rigorous import prove
@@ -24,7 +25,9 @@ from convexnn.training.many_rows import has_many_rows, train_many_rows
 
 __all__ = ["TrainResult", "train"]
 
-_START_STEPS = 1500
+#: The descent that training starts from: (least β/β_max, neurons, steps), with β_max from a few starts.
+_STARTS = ((1 / 15, 50, 100), (1 / 100, 100, 300), (0.0, 200, 1500))
+_FEW = 40
 _START_RATE = 0.05
 #: Seconds that the certificate of a run cut short may take, and the share of `max_time` if that is more.
 _LAST_SECONDS, _LAST_SHARE = 2.0, 0.1
@@ -70,7 +73,8 @@ def train(
     y: Array,
     beta: float,
     *,
-    loss: str = "squared",
+    loss: LossLike = "squared",
+    sample_weight: ArrayLike | None = None,
     tol: float = 1e-3,
     max_time: float | None = None,
     max_neurons: int | None = None,
@@ -85,11 +89,18 @@ def train(
     ----------
     X : (n, d)
         Rows are samples; a bias is a column of ones.
-    y : (n,)
-        Targets: real for the squared loss, ±1 for the others.
+    y : (n,) or (n, c)
+        Targets as the loss takes them: real, labels ±1, or counts. With (n, c) the network has α (m, c), one
+        output a neuron, and the penalty is (β/2) Σ (‖u_j‖² + ‖α_j‖₁²). ``"softmax"`` takes class labels
+        0, 1, … (n,) or probabilities (n, c), one-hot for instance.
     beta : float
         Positive. Losses are sums over samples, so β is not divided by n.
-    loss : {"squared", "logistic", "hinge", "squared_hinge"}
+    loss : str or SeparableLoss
+        A name or an object of `convexnn.losses`: ``"squared"``, ``"logistic"``, ``"hinge"``,
+        ``"squared_hinge"``, ``"huber"``, ``"quantile"``, ``"squared_epsilon_insensitive"``, ``"poisson"``,
+        or with parameters ``Huber(0.5)``; ``"softmax"`` for classes.
+    sample_weight : (n,), optional
+        Weights ω ≥ 0 of the rows in L = Σ ω_i ℓ(f_i, y_i); 1 by default. They are not normalised.
     tol : float
         Relative gap (primal − bound)/primal at which to stop, after verification.
     max_time : float, optional
@@ -116,7 +127,7 @@ def train(
     Raises
     ------
     ValueError
-        If the data, β, loss, tol or limits are not valid.
+        If the data, β, loss, weights, tol or limits are not valid.
 
     Notes
     -----
@@ -125,11 +136,47 @@ def train(
     ascents. With more than 4,000 rows, at most 40 columns and the squared loss, they slide in row blocks on
     a smoothed problem too. Their certificates are ``estimated`` unless a proof is asked for. Otherwise the
     method is column generation over cells, with an augmented Lagrangian on the dual as master.
+
+    Several outputs: all losses but the softmax are sums over outputs, so that each is trained by itself, in
+    its share of `max_time`; bounds add up. The softmax couples them: cells of all outputs share one master,
+    whatever the size of the data.
     """
-    begin = perf_counter()
-    X, y, beta = check_problem(X, y, beta, loss)
-    _check_options(X, y, tol, max_time, max_neurons, warm_start, seed)
+    X, y, beta = check_problem(X, y, beta, loss, any_loss=True)
     check_kind(certificate)
+    problem = weigh(X, y, loss, sample_weight)
+    result = _train(
+        problem.X, problem.y, beta, problem.loss, tol=tol, max_time=max_time, max_neurons=max_neurons,
+        seed=seed, warm_start=warm_start, certificate=certificate, progress=progress,
+    )  # fmt: skip
+    nu = problem.restore(result.certificate.nu)
+    return replace(result, certificate=replace(result.certificate, nu=nu))
+
+
+def _train(
+    X: Array,
+    y: Array,
+    beta: float,
+    loss: LossLike,
+    *,
+    tol: float,
+    max_time: float | None,
+    max_neurons: int | None,
+    seed: int,
+    warm_start: Network | None,
+    certificate: CertificateKind,
+    progress: Progress | None,
+) -> TrainResult:
+    """`train` with all rows of positive weight, and weights only in the loss."""
+    begin = perf_counter()
+    if y.ndim == 2:
+        from convexnn.training.outputs import train_outputs  # which imports this module
+
+        _check_options(X, y[:, 0], tol, max_time, max_neurons, None, seed)
+        return train_outputs(
+            X, y, beta, loss=loss, tol=tol, max_time=max_time, max_neurons=max_neurons, seed=seed,
+            warm_start=warm_start, certificate=certificate, progress=progress,
+        )  # fmt: skip
+    _check_options(X, y, tol, max_time, max_neurons, warm_start, seed)
     inner_tol = _PROVEN_SHARE * tol if certificate in ("exact", "bounded") else tol
     is_wide, is_long = has_many_columns(X, loss), has_many_rows(X, loss)
     task = make_task(X, y, beta, loss, inner_tol, max_time, seed, is_large=is_wide or is_long)
@@ -155,16 +202,15 @@ def train(
     state: State | None = None
     try:
         nu = -get_loss(loss).gradient(np.zeros_like(y), y)
-        is_proven_below = warm_start is not None and beats_zero(task, warm_start)  # β < β_max then
-        top = np.inf if is_proven_below else rho_estimate(X, nu, seed=seed)
-        if top <= beta:
+        start = _descended(task, nu, seed) if warm_start is None else warm_start
+        if not beats_zero(task, start) and rho_estimate(X, nu, seed=seed) <= beta:
             zero = certify(
                 Network.zero(X.shape[1]), X, y, beta, loss, max_time, certificate=certificate, seed=seed
             )
             if zero.relative_gap <= tol:
                 return _zero_result(X.shape[1], zero, progress)
-        start = _descend(task, top, seed) if warm_start is None else warm_start
         state = start_state(task, start)
+        record(state.best)
         status = run(task, state, record)
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
@@ -208,14 +254,23 @@ def _check_options(
         )
 
 
-def _descend(task: Task, top: float, seed: int) -> Network:
-    """A short run of Adam, in units where rows of X and the targets have size one."""
+def _descended(task: Task, nu: Array, seed: int) -> Network:
+    """A run of Adam, the longer and wider the more neurons β will need; ν = −∇L(0)."""
+    top = rho_estimate(task.X, nu, starts=_FEW, seed=seed)
+    neurons, steps = next(row[1:] for row in _STARTS if task.beta >= row[0] * top)
+    return _descend(task, seed, neurons, steps)
+
+
+def _descend(task: Task, seed: int, neurons: int, steps: int) -> Network:
+    """Adam, in units where rows of X and the targets have size one."""
     row = float(np.sqrt(np.mean(np.sum(task.X**2, axis=1))))
-    size = float(np.sqrt(np.mean(task.y**2))) if task.loss == "squared" else 1.0
-    neurons = 100 if task.beta >= top / 150 else 200
+    size = float(np.sqrt(np.mean(task.y**2)))
+    found = get_separable(task.loss).rescaled(size) if size > 0 else None
+    loss, factor = (task.loss, 1.0) if found is None else found
+    size = 1.0 if found is None else size
     scaled = descend(
-        task.X / row, task.y / size, task.beta / (row * size), loss=task.loss, neurons=neurons,
-        steps=_START_STEPS, learning_rate=_START_RATE, schedule="linear", seed=seed,
+        task.X / row, task.y / size, task.beta * size / (row * factor), loss=loss, neurons=neurons,
+        steps=steps, learning_rate=_START_RATE, schedule="linear", seed=seed,
         max_time=max(1e-3, task.deadline - perf_counter()) if np.isfinite(task.deadline) else None,
     ).network  # fmt: skip
     factor = np.sqrt(size / row)

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg as sl
 
 from convexnn._types import Array
-from convexnn.losses import get_loss
+from convexnn.losses import LossLike, get_loss
 from convexnn.training._wide_axes import Real
 from convexnn.training._wide_smoothed import blocks, curvature
 
@@ -39,7 +39,7 @@ def gram(A: Real, right: Array, weights: Array | None = None) -> tuple[Array, Ar
     return total, product
 
 
-def best_masses(A: Real, y: Array, beta: float, loss: str, start: Array) -> Array:
+def best_masses(A: Real, y: Array, beta: float, loss: LossLike, start: Array) -> Array:
     """The minimiser c; `start` (m,) is where Newton steps begin (any non-negative guess)."""
     if loss == "squared":
         G, b = gram(A, y)

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.linalg as sl
 
 from convexnn._types import Array
+from convexnn.losses import get_separable, rows_of
 from convexnn.training._wide_axes import Real
 from convexnn.training._wide_smoothed import Tied, blocks, curvature, forward, kink_curvature
 
@@ -42,7 +43,8 @@ def make_metric(problem: Tied, U: Real, eigenvalues: Array) -> Metric:
         Z = problem.X[rows] @ unit
         f = np.empty(len(Z), np.float32)
         forward(Z, width, mass, f)
-        slope, second = curvature(problem.loss, f.astype(np.float64), problem.y[rows])
+        own = rows_of(get_separable(problem.loss), rows)
+        slope, second = curvature(own, f.astype(np.float64), problem.y[rows])
         nu[rows] = -slope
         np.clip(Z / (2 * width) + np.float32(0.5), 0, 1, out=Z)
         Z *= np.sqrt(second)[:, None].astype(np.float32)

@@ -5,14 +5,14 @@ is held.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from convexnn._types import Array
 from convexnn.cones import FAST
-from convexnn.losses import Logistic, Squared, SquaredHinge, get_loss
+from convexnn.losses import LossLike, get_separable, rows_of
 from convexnn.training._wide_axes import Real
 
 #: Rows in a block: at 2,000 neurons its array is 16 MB.
@@ -25,11 +25,11 @@ def blocks(n: int) -> Iterator[slice]:
         yield slice(start, min(start + BLOCK, n))
 
 
-def curvature(loss: str, f: Array, y: Array) -> tuple[Array, Array]:
+def curvature(loss: LossLike, f: Array, y: Array) -> tuple[Array, Array]:
     """(∇L, the Hessian's diagonal); ValueError for a loss without one, such as the hinge."""
-    function = get_loss(loss)
-    if not isinstance(function, (Squared, Logistic, SquaredHinge)):
-        raise ValueError(f"The {loss} loss has no second derivative.")
+    function: Any = get_separable(loss)
+    if not function.is_smooth:
+        raise ValueError(f"The {function.name} loss has no second derivative.")
     return function.gradient(f, y), function.hessian(f, y)
 
 
@@ -108,12 +108,12 @@ class Tied(NamedTuple):
     y: Array
     signs: Real
     beta: float
-    loss: str
+    loss: LossLike
     b: float
 
     def evaluate(self, U: Real) -> tuple[float, Real]:
         """The objective and its gradient ∂/∂u = s(2au + ‖u‖(I − ûûᵀ)Bs) + 2βu."""
-        function, width = get_loss(self.loss), np.float32(self.b)
+        function, width = get_separable(self.loss), np.float32(self.b)
         length = np.sqrt(np.einsum("ij,ij->j", U, U)) + np.float32(1e-20)
         unit = U / length
         weight = self.signs * length**2
@@ -124,8 +124,9 @@ class Tied(NamedTuple):
             part = f[: len(Z)]
             forward(Z, width, weight, part)
             fit = part.astype(np.float64)
-            value += function.value(fit, self.y[rows])
-            slope = function.gradient(fit, self.y[rows]).astype(np.float32)
+            own = rows_of(function, rows)
+            value += own.value(fit, self.y[rows])
+            slope = own.gradient(fit, self.y[rows]).astype(np.float32)
             sums = np.zeros(U.shape[1], np.float32)
             backward(Z, width, slope, sums)
             a += sums

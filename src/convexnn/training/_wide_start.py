@@ -12,6 +12,7 @@ import numpy as np
 from convexnn._relu_gradient import adam_update, compile_kernels, fill_gradient, make_buffers
 from convexnn._types import Array
 from convexnn.descent import schedule_factor
+from convexnn.losses import LossLike, split_weights
 from convexnn.training._wide_axes import Real
 
 _RATE, _BETA1, _BETA2, _EPS = 1e-2, 0.9, 0.99, 1e-8
@@ -19,7 +20,7 @@ _BATCH = 500
 
 
 def adam(
-    X: Real, y: Array, beta: float, loss: str, neurons: int, epochs: int, seed: int, deadline: float
+    X: Real, y: Array, beta: float, loss: LossLike, neurons: int, epochs: int, seed: int, deadline: float
 ) -> tuple[Real, Array]:
     """(U, α), k×m and (m,), after the epochs or at the deadline."""
     n, k = X.shape
@@ -32,13 +33,15 @@ def adam(
     first, second = np.zeros_like(work.theta), np.zeros_like(work.theta)
     keep = np.array([1.0 - _BETA1, _BETA2, 1.0 - _BETA2], np.float32)
     targets = y.astype(np.float32)
+    base, weights = split_weights(loss)
     starts = range(0, n, batch)
     steps, t = epochs * len(starts), 0
     for _ in range(epochs):
         order = rng.permutation(n)
         for begin in starts:
             rows = order[begin : begin + batch]
-            fill_gradient(X[rows], targets[rows], work, loss, beta, n / len(rows))
+            own = None if weights is None else weights[rows].astype(np.float32)
+            fill_gradient(X[rows], targets[rows], work, base, beta, n / len(rows), sample_weight=own)
             rate = _RATE * schedule_factor("one-cycle", t, steps)
             t += 1
             scaled, root = rate / (1.0 - _BETA1**t), math.sqrt(1.0 - _BETA2**t)

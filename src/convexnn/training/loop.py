@@ -13,8 +13,8 @@ import numpy as np
 
 from convexnn._types import Array
 from convexnn.certificate import default_starts
-from convexnn.cones import Rows, prepare_rows
-from convexnn.losses import Loss, get_loss
+from convexnn.cones import OutOfTime, Rows, prepare_rows, single_blas
+from convexnn.losses import Loss, LossLike, get_loss
 from convexnn.network import Network
 from convexnn.pricing.search import Found, climb_signed, concatenate, distinct, hops, search
 from convexnn.solvers.conjugates import make_conjugate, starting_point
@@ -40,7 +40,7 @@ class Task:
     X: Array
     y: Array
     beta: float
-    loss: str
+    loss: LossLike
     tol: float
     deadline: float
     seed: int
@@ -94,7 +94,7 @@ def make_task(
     X: Array,
     y: Array,
     beta: float,
-    loss: str,
+    loss: LossLike,
     tol: float,
     max_time: float | None,
     seed: int,
@@ -139,11 +139,19 @@ def start_state(task: Task, network: Network) -> State:
 
 def run(task: Task, state: State, record: Callable[[Best], None]) -> Status:
     """Rounds until the verified gap is within the tolerance, or a limit is hit."""
+    with single_blas():
+        try:
+            return _rounds(task, state, record)
+        except OutOfTime:
+            return Status.TIME_LIMIT
+
+
+def _rounds(task: Task, state: State, record: Callable[[Best], None]) -> Status:
     rng = np.random.default_rng(task.seed)
     for _ in range(_ROUNDS):
         nu = _master_step(task, state)
         relabel(task.rows, state.cells, nu)
-        found = _price(task, state, nu, rng)
+        found = price(task, state, nu, rng)
         _update_bound(task, state, nu, found)
         if state.best.gap <= task.tol:
             refuted = _verify(task, state, rng)
@@ -163,7 +171,7 @@ def _master_step(task: Task, state: State) -> Array:
     blocks = state.cells.blocks
     tau = 0.3 * state.sigma / state.sigma_start
     conjugate = make_conjugate(task.loss, task.y, state.q, tau)
-    problem = InnerProblem(task.X, task.rows, conjugate, task.beta, state.sigma)
+    problem = InnerProblem(task.X, task.rows, conjugate, task.beta, state.sigma, deadline=task.deadline)
     best = state.best
 
     def should_stop(measure: float, scale: float, point: InnerPoint) -> bool:
@@ -187,19 +195,19 @@ def _master_step(task: Task, state: State) -> Array:
     return conjugate.sign * state.q
 
 
-def _price(task: Task, state: State, nu: Array, rng: np.random.Generator) -> Found:
+def price(task: Task, state: State, nu: Array, rng: np.random.Generator) -> Found:
     """Local maxima of ±νᵀ(Xu)_+ from the neurons, their mirrors and noise, then hops around new violators.
 
     Violators cluster: a start near one is twenty times as likely to find another as any other start.
     """
     starts, signs = _starts(task, state, rng)
-    found = climb_signed(task.rows, nu, starts, signs, cut=task.beta)
+    found = climb_signed(task.rows, nu, starts, signs, cut=task.beta, deadline=task.deadline)
     if state.best.gap >= _HOP_BELOW:
         return found
     seen, seen_signs = _unit_neurons(state)
     last = found
     for _ in range(_HOPS):
-        violators = distinct(last.take(last.maxima.values > _limit(task)), _NEW)
+        violators = distinct(last.take(last.maxima.values > violation_limit(task)), _NEW)
         cosine = violators.maxima.directions @ seen.T
         cosine[violators.signs[:, None] != seen_signs] = -1.0
         new = np.flatnonzero(cosine.max(axis=1, initial=-1.0) < 0.98)[:_HOP_FROM]
@@ -209,7 +217,7 @@ def _price(task: Task, state: State, nu: Array, rng: np.random.Generator) -> Fou
         seen = np.concatenate([seen, violators.maxima.directions])
         seen_signs = np.concatenate([seen_signs, violators.signs])
         around, around_signs = hops(violators, rng)
-        last = climb_signed(task.rows, nu, around, around_signs, cut=task.beta)
+        last = climb_signed(task.rows, nu, around, around_signs, cut=task.beta, deadline=task.deadline)
         found = concatenate([found, last])
     return found
 
@@ -242,7 +250,7 @@ def _starts(task: Task, state: State, rng: np.random.Generator) -> tuple[Array, 
     return np.concatenate(starts), np.concatenate(signs)
 
 
-def _limit(task: Task) -> float:
+def violation_limit(task: Task) -> float:
     """Values above this are violations worth a new cell."""
     return task.beta * (1.0 + 0.05 * task.tol)
 
@@ -303,7 +311,7 @@ def _verify(task: Task, state: State, rng: np.random.Generator) -> Found | None:
 def _grow(task: Task, state: State, found: Found) -> None:
     """Merge cells, take in the violators, drop idle cells and raise σ."""
     cells = merge(state.cells)
-    violators = distinct(found.take(found.maxima.values > _limit(task)), _NEW)
+    violators = distinct(found.take(found.maxima.values > violation_limit(task)), _NEW)
     cells, _ = absorb(task.X, cells, violators)
     state.cells = drop_idle(cells)
     gap = max(state.best.gap, 1e-12)

@@ -18,6 +18,7 @@ from time import perf_counter
 import numpy as np
 
 from convexnn._types import Array
+from convexnn.losses import LossLike, get_separable
 from convexnn.network import Network
 from convexnn.status import Status
 from convexnn.training._wide_axes import Axes, Real, principal_axes
@@ -80,9 +81,9 @@ class WideState:
     seconds: float = 0.0  # of the last pricing
 
 
-def has_many_columns(X: Array, loss: str) -> bool:
+def has_many_columns(X: Array, loss: LossLike) -> bool:
     """The rule for this form: more than 300 rows and columns, and a differentiable loss."""
-    return min(X.shape) > MANY and loss != "hinge"
+    return min(X.shape) > MANY and get_separable(loss).is_smooth
 
 
 def train_many_columns(

@@ -19,6 +19,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from convexnn._types import Array
+from convexnn.losses import LossLike
 from convexnn.network import Network
 from convexnn.pricing.smooth import (
     FINE,
@@ -90,7 +91,7 @@ class RowsState:
     round: int = 0
 
 
-def has_many_rows(X: Array, loss: str) -> bool:
+def has_many_rows(X: Array, loss: LossLike) -> bool:
     """The rule for this form: more than 4,000 rows, at most 40 columns, the squared loss."""
     return X.shape[0] > MANY_ROWS and X.shape[1] <= FEW_COLUMNS and loss == "squared"
 
