@@ -12,6 +12,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from convexnn import Network, certify, train
 from convexnn.interop import (
     certify_model,
+    certify_module,
     from_arrays,
     from_sklearn,
     from_torch,
@@ -285,6 +286,98 @@ def test_other_torch_modules_are_refused_in_a_sentence() -> None:
         torch_beta(0.1, 10, reduction="none")
     with pytest.raises(ValueError, match="weight_decay must be"):
         torch_beta(-0.1, 10)
+
+
+# ---- torch modules with their loaders -------------------------------------------------------------------
+
+
+def loader(X: np.ndarray, y: np.ndarray, batch: int = 8, **options: object):  # type: ignore[no-untyped-def]
+    torch = pytest.importorskip("torch")
+    data = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(y))
+    return torch.utils.data.DataLoader(data, batch_size=batch, **options)
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_a_module_with_its_loader_is_certified_as_with_its_arrays(loss: str) -> None:
+    X, y = make_data()
+    y = (y > 0.7).astype(float) if loss == "logistic" else y
+    net = module()
+    options = {"loss": loss, "tighten": False, "starts": 100}
+    by_loader = certify_module(net, loader(X, y), 0.03, **options)
+    by_arrays = certify_model(net, X, y, weight_decay=0.03, loss=loss, starts=100)
+    assert by_loader.certificate.primal == by_arrays.certificate.primal
+    assert by_loader.certificate.lower_bound == by_arrays.certificate.lower_bound
+    assert by_loader.beta == by_arrays.beta
+    shuffled = certify_module(net, loader(X, y[:, None], shuffle=True), 0.03, **options)
+    assert shuffled.certificate.primal == pytest.approx(by_arrays.certificate.primal, rel=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_beta_is_that_of_an_epoch_of_batches(reduction: str) -> None:
+    """One epoch minimises Σ over batches of (loss of the batch + decay/2 ‖θ‖²)."""
+    net = module(output_bias=False)
+    import torch
+
+    X, y = make_data()
+    batches = loader(X, y)
+    criterion = torch.nn.MSELoss(reduction=reduction)
+    decay = 0.03 / 2 * sum((p**2).sum() for p in net.parameters())
+    epoch = sum((criterion(net(a)[:, 0], b) + decay).item() for a, b in batches)
+    scale = 8 / 2 if reduction == "mean" else 1 / 2  # ½Σ(f − y)² of a batch is B/2 times its mean
+    result = certify_module(net, batches, 0.03, reduction=reduction, tighten=False, starts=50)
+    assert result.certificate.primal == pytest.approx(scale * epoch, rel=1e-12)
+
+
+def test_a_trained_dual_point_tightens_the_bound() -> None:
+    """A little off the optimum: the network's own bound is far below, that of a trained one is not."""
+    X, y = make_data()
+    Z = np.c_[X, np.ones(len(X))]
+    best = train(Z, y, 1.0, tol=1e-4)
+    off = best.network.U * 1.03
+    arrays = (off[:-1], off[-1], best.network.alpha)
+    loose = certify_model(arrays, X, y, beta=1.0, starts=500)
+    tight = certify_model(arrays, X, y, beta=1.0, tighten=True, starts=500)
+    assert tight.certificate.primal == loose.certificate.primal
+    assert loose.certificate.lower_bound < tight.certificate.lower_bound <= best.certificate.primal
+    assert tight.certificate.relative_gap < 0.01 < 0.05 < loose.certificate.relative_gap
+    assert loose.reached is None
+    assert tight.reached == pytest.approx(best.certificate.primal, rel=2e-3)
+    assert "tighten=True trains for a better one" in str(loose)
+    assert f"reached the objective {tight.reached:.8g}" in str(tight)
+
+
+def test_batches_of_images_are_flattened() -> None:
+    net = module()
+    import torch
+
+    X, y = make_data()
+    images = X[:, None, :, None]
+    flat = torch.nn.Sequential(torch.nn.Flatten(), *net)
+    by_images = certify_module(flat, loader(images, y), 0.03, tighten=False, starts=50)
+    pairs = [(X[:25].tolist(), y[:25]), (X[25:], y[25:].tolist())]  # any iterable of pairs will do
+    by_rows = certify_module(net, pairs, 0.03, tighten=False, starts=50)
+    assert by_images.certificate.primal == by_rows.certificate.primal
+
+
+def test_loaders_of_another_kind_are_refused_in_a_sentence() -> None:
+    X, y = make_data()
+    net = module()
+    cases = [
+        (loader(X, y), {}, 0.0, "without a penalty"),
+        (loader(X[:, :2], y), {}, 0.1, "The module takes 3 columns; the loader gives 2 a sample"),
+        ([], {}, 0.1, "gave no batch"),
+        ([X], {}, 0.1, r"must give batches \(X, y\); this one gives a ndarray"),
+        ([(X, y, y)], {}, 0.1, "gives a tuple of length 3"),
+        ([(X, y[:-1])], {}, 0.1, r"the shapes are \(40, 3\) and \(39,\)"),
+        ([(X, y), (X[:, :2], y)], {}, 0.1, "different numbers of columns"),
+        (loader(X, y), {"reduction": "none"}, 0.1, "reduction must be"),
+    ]
+    for batches, options, decay, why in cases:
+        with pytest.raises(ValueError, match=why) as caught:
+            certify_module(net, batches, decay, **options)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="takes a torch module, not a MLPRegressor"):
+        certify_module(MLPRegressor(), loader(X, y), 0.1)
 
 
 def test_the_module_imports_neither_library() -> None:

@@ -1,0 +1,129 @@
+r"""The nodes of an ONNX graph for a network, shared by `to_onnx` and the converter of skl2onnx.
+
+f = ((x − shift) W₁ + b₁)_+ W₂ + b₂ is Sub, Gemm, Relu, Gemm. The shift stays a node of its own: x − shift is
+exact in float32 where both are close, where a bias folded in advance would lose the digits of x.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convexnn.interop.layers import Layers
+
+#: ``onnx.TensorProto.INT64``.
+INT64 = 7
+
+
+@dataclass
+class Steps:
+    """Nodes (operator, inputs, output, attributes) in order, and the constants they use."""
+
+    nodes: list[tuple[str, list[str], str, dict[str, Any]]] = field(default_factory=list)
+    constants: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+
+def score_steps(
+    layers: Layers, source: str, score: str, dtype: type[np.floating[Any]], name: Callable[[str], str]
+) -> Steps:
+    """From the tensor `source` (n, d) to the tensor `score` (n, c); `name` makes a name unique."""
+    steps = Steps()
+    W1, b1, shift = layers.W1, layers.b1, layers.shift
+    if shift is not None:
+        # What the rounding of the shift leaves out goes to the bias.
+        rounded = _rounded(shift, dtype)
+        b1 = (0.0 if b1 is None else b1) - (shift - rounded.astype(np.float64)) @ W1
+        moved = name("shifted")
+        steps.constants[name_of := name("shift")] = rounded
+        steps.nodes.append(("Sub", [source, name_of], moved, {}))
+        source = moved
+    hidden, positive = name("hidden"), name("hidden_relu")
+    _add_gemm(steps, source, W1, b1, hidden, dtype, (name("W1"), name("b1")))
+    steps.nodes.append(("Relu", [hidden], positive, {}))
+    b2 = layers.b2 if layers.b2.any() else None
+    _add_gemm(steps, positive, layers.W2, b2, score, dtype, (name("W2"), name("b2")))
+    return steps
+
+
+def _add_gemm(
+    steps: Steps,
+    source: str,
+    W: NDArray[Any],
+    bias: NDArray[Any] | None,
+    target: str,
+    dtype: type[np.floating[Any]],
+    names: tuple[str, str],
+) -> None:
+    steps.constants[names[0]] = _rounded(W, dtype)
+    inputs = [source, names[0]]
+    if bias is not None:
+        steps.constants[names[1]] = _rounded(bias, dtype)
+        inputs.append(names[1])
+    steps.nodes.append(("Gemm", inputs, target, {}))
+
+
+def _rounded(values: NDArray[Any], dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        rounded = values.astype(dtype)
+    if not np.isfinite(rounded).all():
+        raise ValueError(f"A weight of this network is beyond {np.dtype(dtype)}, the type of an ONNX input.")
+    return rounded
+
+
+def label_steps(
+    layers: Layers, score: str, label: str, dtype: type[np.floating[Any]], name: Callable[[str], str]
+) -> Steps:
+    """The label of each row: the second class where the score is positive, or the class of largest score."""
+    steps, index, flat = Steps(), name("index"), name("index_flat")
+    if layers.W2.shape[1] == 1:
+        positive = name("positive")
+        steps.constants[zero := name("zero")] = np.zeros(1, dtype)
+        steps.nodes.append(("Greater", [score, zero], positive, {}))
+        steps.nodes.append(("Cast", [positive], index, {"to": INT64}))
+    else:
+        steps.nodes.append(("ArgMax", [score], index, {"axis": 1, "keepdims": 1}))
+    steps.constants[shape := name("row")] = np.array([-1], np.int64)
+    steps.constants[table := name("classes")] = onnx_labels(layers.classes)
+    steps.nodes.append(("Reshape", [index, shape], flat, {}))
+    steps.nodes.append(("Gather", [table, flat], label, {"axis": 0}))
+    return steps
+
+
+def onnx_labels(classes: Any) -> NDArray[Any]:
+    """Labels as int64 or text (object), as skl2onnx has them; ValueError for other numbers."""
+    labels = np.asarray(classes)
+    if labels.dtype.kind in "biu":
+        return labels.astype(np.int64)
+    if labels.dtype.kind == "f":
+        if not np.array_equal(labels, np.rint(labels)):
+            raise ValueError(f"ONNX labels are integers or text; these classes are {labels.tolist()}.")
+        return labels.astype(np.int64)
+    if not all(isinstance(label, str) for label in labels.tolist()):
+        raise ValueError(f"ONNX labels are integers or text; these classes are {labels.tolist()}.")
+    return labels.astype(object)
+
+
+def output_steps(
+    layers: Layers, score: str, output: str, name: Callable[[str], str], *, raw: bool = False
+) -> Steps:
+    """(n, k) probabilities in the order of the classes, or the scores where there are none or `raw` is set.
+
+    For two classes the scores are (−f, f).
+    """
+    steps, both = Steps(), score
+    if layers.W2.shape[1] == 1:
+        minus, both = name("minus_score"), name("scores_both")
+        steps.nodes.append(("Neg", [score], minus, {}))
+        steps.nodes.append(("Concat", [minus, score], both, {"axis": 1}))
+    last = None if raw else probability_operator(layers)
+    steps.nodes.append((last or "Identity", [both], output, {"axis": 1} if last == "Softmax" else {}))
+    return steps
+
+
+def probability_operator(layers: Layers) -> str | None:
+    """What makes probabilities of the scores; None where the classifier's loss gives none."""
+    if layers.W2.shape[1] == 1:
+        return "Sigmoid" if layers.loss == "logistic" else None
+    return "Softmax" if layers.loss == "softmax" else None
