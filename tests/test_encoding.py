@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from convexnn.data import TableEncoder, read_table
 
@@ -66,11 +67,20 @@ def test_two_values_make_a_classification(target, classes):
     assert encoder.decode([2.0, -1.0, 0.0]).tolist() == [classes[1], classes[0], classes[0]]
 
 
+def test_more_than_two_classes_are_numbered():
+    encoder = TableEncoder.fit(FRAME.assign(label=[10, 9, 30, 9]), "label", task="classification")
+    assert encoder.classes == ("9", "10", "30")
+    np.testing.assert_array_equal(encoder.encode_target(FRAME.assign(label=[10, 9, 30, 9])), [1, 0, 2, 0])
+    assert encoder.decode([[0.0, 1.0, -1.0], [3.0, 1.0, 2.0]]).tolist() == ["10", "9"]
+    many = pd.DataFrame({"a": range(21), "t": [f"c{k}" for k in range(21)]})
+    with pytest.raises(ValueError, match=r"21 classes .* 20 are the limit"):
+        TableEncoder.fit(many, "t")
+
+
 def test_task_can_be_forced():
     frame = FRAME[["size"]].assign(t=[0, 1, 1, 0])
     assert TableEncoder.fit(frame, "t", task="regression").task == "regression"
-    with pytest.raises(ValueError, match="4 classes"):
-        TableEncoder.fit(FRAME, "price", task="classification")
+    assert TableEncoder.fit(FRAME, "price", task="classification").classes == ("1.5", "2.5", "3.5", "9")
     with pytest.raises(ValueError, match="holds text"):
         TableEncoder.fit(FRAME, "label", task="regression")
     with pytest.raises(ValueError, match="task must be"):
@@ -81,7 +91,6 @@ def test_task_can_be_forced():
     ("frame", "message"),
     [
         (FRAME.drop(columns="label"), "no target column 'label'"),
-        (FRAME.assign(label=["a", "b", "c", "a"]), r"3 classes \(a, b, c\); more than two are not supported"),
         (FRAME.assign(label="a"), "one value only"),
         (FRAME.assign(label=[1, None, 2, 1]), "row 1: the value is missing"),
         (FRAME.assign(size=np.nan), "'size' has no value in any row"),
@@ -144,3 +153,97 @@ def test_json_round_trip(target):
 def test_damaged_json(data):
     with pytest.raises(ValueError, match="not the data of a table encoder"):
         TableEncoder.from_json(data)
+
+
+# --------------------------------------------------------------------------------------- dates and text
+
+
+DATES = ["2024-01-01", "2023-12-31", None, "2024-07-01"]
+
+
+def dated(cells, **kinds):
+    frame = pd.DataFrame({"day": cells, "t": np.arange(len(cells))})
+    return TableEncoder.fit(frame, "t", kinds=kinds), frame
+
+
+def test_dates_are_days_and_cycles():
+    encoder, frame = dated(DATES)
+    names = ("day:days", "day:sin_year", "day:cos_year", "day:sin_week", "day:cos_week")
+    assert encoder.feature_names == names
+    X = encoder.transform(frame)
+    np.testing.assert_array_equal(X[:, 0], [1, 0, 1, 183])  # the missing one is at the median
+    turn = 2 * np.pi * np.array([0, 364, 182]) / 365.25
+    week = 2 * np.pi * np.array([0, 6, 0]) / 7  # Monday, Sunday, Monday
+    expected = np.column_stack([np.sin(turn), np.cos(turn), np.sin(week), np.cos(week)])
+    np.testing.assert_allclose(X[[0, 1, 3], 1:], expected, atol=1e-12)
+    np.testing.assert_array_equal(X[2, 1:], 0)
+    assert "ISO8601" in encoder.notes[0]
+    assert "1 missing cell" in encoder.notes[0]
+
+
+@pytest.mark.parametrize("form", ["%Y/%m/%d", "%d.%m.%Y", "%d %B %Y", "%b %d, %Y", "%m/%d/%Y", "%d-%m-%Y"])
+@pytest.mark.parametrize("time", ["", " %H:%M"])
+def test_common_forms_of_dates_give_the_same_numbers(form, time):
+    days = pd.to_datetime(["2024-01-31 06:30", "2020-11-02 18:00", "2021-05-13 00:10"])
+    encoder, frame = dated(days.strftime(form + time).tolist())
+    assert encoder.columns[0].form == form + time
+    iso, plain = dated(days.strftime("%Y-%m-%dT%H:%M" if time else "%Y-%m-%d").tolist())
+    typed, real = dated(days if time else days.floor("D"))
+    np.testing.assert_allclose(encoder.transform(frame), iso.transform(plain), atol=1e-12)
+    np.testing.assert_allclose(encoder.transform(frame), typed.transform(real), atol=1e-12)
+    assert len(encoder.feature_names) == (7 if time else 5)
+    new = pd.DataFrame({"day": ["1999-12-31", None]})
+    assert np.isfinite(iso.transform(new)).all()  # a date before all others
+
+
+def test_what_is_no_date_stays_a_category_or_is_refused():
+    assert dated(["2024-01-01", "soon", "2024-01-02"])[0].columns[0].kind == "category"
+    assert dated(["may", "june", "may"])[0].columns[0].kind == "category"
+    assert dated(["01/02/2024", "01/02/2024"], day="category")[0].columns[0].kind == "category"
+    assert dated(["01/01/2024", "02/02/2024"])[0].columns[0].kind == "date"  # both readings agree
+    with pytest.raises(ValueError, match=r"%d/%m/%Y and %m/%d/%Y: say which"):
+        dated(["01/02/2024", "03/04/2024"])
+    with pytest.raises(ValueError, match="no known form"):
+        dated(["spring 24", "autumn 24"], day="date")
+    with pytest.raises(ValueError, match=r"row 1: '2024-01-02' is no date of the form %d\.%m\.%Y"):
+        dated(["01.02.2024", "2024-01-02"], day="date:%d.%m.%Y")
+    encoder, _ = dated(DATES)
+    with pytest.raises(ValueError, match=r"row 0: '31\.12\.2024' is no date"):
+        encoder.transform(pd.DataFrame({"day": ["31.12.2024"]}))
+
+
+def test_text_is_the_tf_idf_of_its_most_telling_terms():
+    words = ["red car", "a red bike, red!", None, "the car leaks", "bike", "sold"]
+    frame = pd.DataFrame({"text": words, "t": np.arange(6)})
+    encoder = TableEncoder.fit(frame, "t", kinds={"text": "text"})
+    assert encoder.columns[0].terms == ("bike", "car", "red")  # the others are in one row only
+    texts = [text or "" for text in words]
+    reference = TfidfVectorizer(vocabulary=["bike", "car", "red"]).fit(texts)
+    np.testing.assert_allclose(encoder.transform(frame), reference.transform(texts).toarray(), atol=1e-15)
+    new = ["Red BIKE", "unheard of"]
+    X = encoder.transform(pd.DataFrame({"text": new}))
+    np.testing.assert_allclose(X, reference.transform(new).toarray(), atol=1e-15)
+    assert not X[1].any()
+    with pytest.raises(ValueError, match="no word that some rows share"):
+        TableEncoder.fit(frame.assign(text=list("abcdef")), "t", kinds={"text": "text"})
+
+
+def test_terms_are_limited_and_long_texts_need_no_telling():
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"w{k}" for k in rng.choice(300, 20)) for _ in range(80)]
+    frame = pd.DataFrame({"text": texts, "t": np.arange(80)})
+    encoder = TableEncoder.fit(frame, "t")
+    assert encoder.columns[0].kind == "text"
+    assert encoder.transform(frame).shape == (80, 100)
+    np.testing.assert_allclose(np.linalg.norm(encoder.transform(frame), axis=1), 1.0)
+
+
+def test_dates_and_text_survive_json():
+    frame = pd.DataFrame({"d": DATES, "x": ["a red", "red b", None, "blue b"], "t": [1.0, 2, 3, 4]})
+    encoder = TableEncoder.fit(frame, "t", kinds={"x": "text"})
+    again = TableEncoder.from_json(json.loads(json.dumps(encoder.to_json())))
+    assert again == encoder
+    np.testing.assert_array_equal(again.transform(frame), encoder.transform(frame))
+    assert TableEncoder.fit(frame, "t", kinds=encoder.kinds) == encoder
+    with pytest.raises(ValueError, match="a kind is number"):
+        TableEncoder.fit(frame, "t", kinds={"x": "colour"})

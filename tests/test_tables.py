@@ -2,7 +2,9 @@
 
 import gzip
 import importlib.util
+import io
 import re
+import sys
 
 import numpy as np
 import pandas as pd
@@ -166,3 +168,17 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=re.escape("pip install 'convexnn[parquet]'")):
         read_table(path)
+
+
+def test_standard_input(monkeypatch):
+    def given(content):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    given(b"a;b\n1;x\n\n2;y\n")
+    frame = read_table("-", target="b")
+    assert frame.index.tolist() == [2, 4]
+    assert frame["a"].tolist() == [1, 2]
+    for content, words in ((b"", "standard input is empty"), (b"a,b\n1\n", "standard input, line 2")):
+        given(content)
+        with pytest.raises(ValueError, match=words):
+            read_table("-")

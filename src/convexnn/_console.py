@@ -2,13 +2,14 @@
 
 import errno
 import functools
+import json
 import math
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from time import perf_counter
 from typing import Any
 
@@ -51,16 +52,24 @@ def show_tables(*tables: tuple[Sequence[str], Sequence[Sequence[str]]]) -> None:
     typer.echo("\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n"))
 
 
-def friendly(command: Callable[..., None]) -> Callable[..., None]:
+def friendly(command: Callable[..., Mapping[str, Any] | None]) -> Callable[..., None]:
     """Wrap a command: bad input exits with 2 and one sentence, a fault of ours with 1, never a traceback.
 
-    With CONVEXNN_DEBUG=1 in the environment the traceback is printed too.
+    A command may return a record. With its option ``as_json`` all messages go to standard error and the
+    record, as one JSON object, to standard output; if the record says ``interrupted``, the exit code is 130.
+    With CONVEXNN_DEBUG=1 in the environment the traceback of a fault is printed too.
     """
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
+        as_json = bool(kwargs.get("as_json"))
         try:
-            command(*args, **kwargs)
+            with redirect_stdout(sys.stderr) if as_json else nullcontext():
+                record = command(*args, **kwargs)
+            if as_json and record is not None:
+                typer.echo(json_text(record))
+            if record is not None and record.get("interrupted"):
+                raise typer.Exit(130)
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except KeyboardInterrupt:
@@ -79,6 +88,23 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def json_text(record: Mapping[str, Any]) -> str:
+    """One line of strict JSON; a number that is not finite is null, an array a list, anything else text."""
+    return json.dumps(_plain(record), allow_nan=False, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if hasattr(value, "tolist"):  # NumPy
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
 def _show_traceback() -> None:
     if os.environ.get("CONVEXNN_DEBUG") == "1":
         traceback.print_exc()
@@ -88,7 +114,10 @@ def _fault_text(fault: Exception) -> str:
     """The message in the words of the command line."""
     if isinstance(fault, OSError) and fault.errno is not None and fault.filename:
         return _shorten(f"{fault.filename}: {fault.strerror or errno.errorcode.get(fault.errno, 'failed')}.")
-    text = re.sub(r"text=\['?(.*?)'?\]", r"--text \1", str(fault))
+    text = re.sub(r"column as text: text=\['?(.*?)'?\]", r"column as a category: --category \1", str(fault))
+    text = re.sub(r"text=\['?(.*?)'?\]", r"--text \1", text)
+    text = re.sub(r"dates=\{'(.*?)': '(.*?)'\}", r"--date '\1=\2'", text)
+    text = text.replace("split without stratify", "keep all for training, --test 0")
     return _shorten(text.replace("say so (header=False)", "add a first line with names"))
 
 

@@ -1,50 +1,52 @@
-"""A table of numbers and categories as a matrix X and a target y, and back; fitted on training rows only."""
+"""A table of numbers, dates, categories and text as a matrix X and a target y, and back.
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+All is learnt from training rows and kept as plain data, so a saved model holds no pickle: a fitted
+ColumnTransformer of scikit-learn can be saved only as a pickle, which runs what it holds and is tied to one
+version. What the encoder does is a ColumnTransformer's work, with the same numbers as scikit-learn's imputer,
+one-hot and TF-IDF encoders where there is one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from convexnn._types import Array, BoolArray
+from convexnn._columns import (
+    MAX_CATEGORIES,
+    Column,
+    as_text,
+    column_features,
+    column_names,
+    column_note,
+    fit_column,
+    is_numeric,
+    kind_of,
+    place,
+    texts_of,
+    to_numbers,
+)
+from convexnn._types import Array, IntArray
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Distinct values a categorical column may have.
-MAX_CATEGORIES = 50
+__all__ = ["MAX_CATEGORIES", "MAX_CLASSES", "Column", "TableEncoder"]
+
+#: Classes that a target may have.
+MAX_CLASSES = 20
 
 Task = Literal["regression", "classification"]
 
 
 @dataclass(frozen=True)
-class Column:
-    """How one column of a table enters X.
-
-    Attributes
-    ----------
-    name : str
-    median : float or None
-        What fills a missing cell of a numeric column; None for a categorical column.
-    categories : tuple of str
-        Values of a categorical column, one 0/1 column of X each, sorted; () for a numeric column.
-    missing : int
-        Missing cells among the training rows.
-    """
-
-    name: str
-    median: float | None
-    categories: tuple[str, ...]
-    missing: int
-
-
-@dataclass(frozen=True)
 class TableEncoder:
-    """A data frame as X (n, d) float64: numbers as they are, categories as 0/1 columns.
+    """A data frame as X (n, d) float64: numbers as they are, categories as 0/1 columns, dates, text.
 
     A missing number becomes the training median. A category that is missing, or that the training rows
-    did not have, becomes zero in all columns of its table column. Nothing is scaled: see `Scaler`.
+    did not have, becomes zero in all columns of its table column; so does a text without a known term. A
+    missing date is at the median, without season. Nothing is scaled: see `Scaler`.
 
     Attributes
     ----------
@@ -52,8 +54,8 @@ class TableEncoder:
         Name of the target column.
     task : {"regression", "classification"}
     classes : tuple of str
-        () for a regression, else the two classes in sorted order (numbers by value, text by alphabet): y
-        is −1 for the first and +1 for the second.
+        () for a regression, else the classes in sorted order (numbers by value, text by alphabet). With two,
+        y is −1 for the first and +1 for the second; with more, y is the number of the class, from 0.
     columns : tuple of Column
         The feature columns, in the order of the training table.
     """
@@ -69,99 +71,95 @@ class TableEncoder:
         frame: "pd.DataFrame",
         target: str,
         task: Literal["auto", "regression", "classification"] = "auto",
+        kinds: Mapping[str, str] | None = None,
     ) -> "TableEncoder":
         """Learn the encoding of `frame`.
 
-        With ``task="auto"`` the task is a regression exactly if the target is numeric (bool is not) and
-        has more than two distinct values; otherwise it is a classification with two classes.
+        `kinds` names what a column is, where that is not to be guessed: ``number``, ``category``, ``text``,
+        ``date``, or ``date:`` with its form, such as ``date:%d/%m/%Y``. With ``task="auto"`` the task is a
+        regression exactly if the target is numeric (bool is not) and has more than two distinct values;
+        otherwise it is a classification.
 
         Raises
         ------
         ValueError
             If the target is not there, lacks a value (the line is named), has one value only, has more than
-            two classes or does not fit the task; if a feature column is all missing, has more than
+            `MAX_CLASSES` classes or does not fit the task; if a feature column is all missing, has more than
             `MAX_CATEGORIES` categories or holds an infinite number; or if there is no feature column.
         """
         if task not in ("auto", "regression", "classification"):
             raise ValueError(f"task must be 'auto', 'regression' or 'classification'; it is {task!r}.")
         values = _target_values(frame, target)
-        numeric = _is_numeric(values)
+        numeric = is_numeric(values)
         distinct = int(values.nunique())
         if task == "auto":
             task = "regression" if numeric and distinct > 2 else "classification"
         if task == "regression" and not numeric:
             raise ValueError(f"A regression takes a numeric target; column {target!r} holds text.")
-        classes = () if task == "regression" else _two_classes(values, target)
-        columns = tuple(_fit_column(frame, name) for name in map(str, frame.columns) if name != target)
+        classes = () if task == "regression" else _classes(values, target)
+        kinds = kinds or {}
+        names = [name for name in map(str, frame.columns) if name != target]
+        columns = tuple(fit_column(frame, name, kinds.get(name)) for name in names)
         if not columns:
             raise ValueError(f"The table has no column besides the target {target!r}.")
         return cls(target, task, classes, columns)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """Names of the columns of X: ``name`` for a number, ``name=value`` for a category."""
-        return tuple(
-            name
-            for column in self.columns
-            for name in ([f"{column.name}={c}" for c in column.categories] or [column.name])
-        )
+        """Names of the columns of X, such as ``size``, ``colour=red``, ``sold:days``, ``remark:leaks``."""
+        return tuple(name for column in self.columns for name in column_names(column))
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each feature column, as `fit` takes it."""
+        return {column.name: kind_of(column) for column in self.columns}
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One sentence for each column with missing training cells, to be shown to the user."""
-        notes = []
-        for column in self.columns:
-            if column.missing:
-                cells = f"{column.missing} missing cell{'s' if column.missing > 1 else ''}"
-                filled = (
-                    "zero in all its 0/1 columns"
-                    if column.median is None
-                    else f"{column.median:g}, the median"
-                )
-                notes.append(f"Column {column.name!r}: {cells} filled with {filled}.")
-        return tuple(notes)
+        """One sentence for each column with dates, free text or missing training cells, for the user."""
+        return tuple(note for note in map(column_note, self.columns) if note)
 
     def transform(self, frame: "pd.DataFrame") -> Array:
         """X (n, d) with the columns `feature_names`; further columns of the frame are ignored.
 
-        Raises ValueError if a column is not there, or a numeric one holds text or an infinite number.
+        Raises ValueError if a column is not there, a numeric one holds text or an infinite
+        number, or a date has another form than in training.
         """
         blocks: list[Array] = []
         for column in self.columns:
             if column.name not in frame.columns:
                 raise ValueError(f"The table has no column {column.name!r}, which the model takes.")
-            values = frame[column.name]
-            if column.median is None:
-                text = np.array(_texts(values), dtype=object)
-                blocks.append((text[:, None] == np.array(column.categories, dtype=object)).astype(np.float64))
-            else:
-                number = _numbers(values, column.name)
-                blocks.append(np.where(np.isnan(number), column.median, number)[:, None])
+            blocks.append(column_features(column, frame[column.name]))
         return np.concatenate(blocks, axis=1)
 
     def encode_target(self, frame: "pd.DataFrame") -> Array:
-        """y (n,): the plain number for a regression, −1 or +1 for the classes.
+        """y (n,): the plain number for a regression, −1 or +1 for two classes, 0, 1, 2 … for more.
 
         Raises ValueError if the target is not there, lacks a value, is no finite number or is an unknown
         class; the line is named.
         """
         values = _target_values(frame, self.target)
         if self.task == "regression":
-            return _numbers(values, self.target)
-        text = np.array(_texts(values), dtype=object)
+            return to_numbers(values, self.target)
+        text = np.array(texts_of(values), dtype=object)
         unknown = ~np.isin(text, self.classes)
         if unknown.any():
             row = int(np.argmax(unknown))
             raise ValueError(
-                f"Target {self.target!r}, {_place(values, row)}: {text[row]!r} is neither class, "
+                f"Target {self.target!r}, {place(values, row)}: {text[row]!r} is neither class, "
                 f"{' nor '.join(map(repr, self.classes))}."
             )
-        return np.where(text == self.classes[1], 1.0, -1.0)
+        number: Array = np.argmax(text[:, None] == np.array(self.classes, dtype=object), axis=1).astype(float)
+        return number if len(self.classes) > 2 else 2.0 * number - 1.0
 
     def decode(self, f: ArrayLike) -> NDArray[Any]:
-        """The network's output f (n,) as it is for a regression, else the class: the second where f > 0."""
+        """f (n,) for a regression; else the class: the second where f > 0, or of the largest f (n, c)."""
         f = np.asarray(f, dtype=np.float64)
-        return f if self.task == "regression" else np.array(self.classes)[(f > 0).astype(np.intp)]
+        if self.task == "regression":
+            return f
+        number: IntArray = f.argmax(axis=1) if f.ndim == 2 else (f > 0).astype(np.int64)
+        names: NDArray[Any] = np.array(self.classes)
+        return names[number]
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers, which JSON can hold."""
@@ -169,16 +167,16 @@ class TableEncoder:
             "target": self.target,
             "task": self.task,
             "classes": list(self.classes),
-            "columns": [{**asdict(c), "categories": list(c.categories)} for c in self.columns],
+            "columns": [column.to_json() for column in self.columns],
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "TableEncoder":
         """The inverse of `to_json`; ValueError if the data are not an encoder's."""
         try:
-            columns = tuple(Column(**{**c, "categories": tuple(c["categories"])}) for c in data["columns"])
+            columns = tuple(Column.from_json(column) for column in data["columns"])
             return cls(data["target"], data["task"], tuple(data["classes"]), columns)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"These are not the data of a table encoder ({error!r}).") from error
 
 
@@ -191,73 +189,21 @@ def _target_values(frame: "pd.DataFrame", target: str) -> Any:
     missing = values.isna().to_numpy()
     if missing.any():
         raise ValueError(
-            f"Target {target!r}, {_place(values, int(np.argmax(missing)))}: the value is missing."
+            f"Target {target!r}, {place(values, int(np.argmax(missing)))}: the value is missing."
         )
     if not len(values):
         raise ValueError("The table has no rows.")
     return values
 
 
-def _two_classes(values: Any, target: str) -> tuple[str, ...]:
-    classes: Sequence[Any] = sorted(set(values.tolist()) if _is_numeric(values) else set(_texts(values)))
-    names = tuple(_text(value) for value in classes)
+def _classes(values: Any, target: str) -> tuple[str, ...]:
+    classes: Sequence[Any] = sorted(set(values.tolist()) if is_numeric(values) else set(texts_of(values)))
+    names = tuple(as_text(value) for value in classes)
     if len(names) < 2:
         raise ValueError(f"Target {target!r} has one value only, {names[0]!r}: there is nothing to classify.")
-    if len(names) > 2:
+    if len(names) > MAX_CLASSES:
         shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
         raise ValueError(
-            f"Target {target!r} has {len(names)} classes ({shown}); more than two are not supported yet."
+            f"Target {target!r} has {len(names)} classes ({shown}), and {MAX_CLASSES} are the limit."
         )
     return names
-
-
-def _fit_column(frame: "pd.DataFrame", name: str) -> Column:
-    values: Any = frame[name]
-    missing = int(values.isna().sum())
-    if missing == len(values):
-        raise ValueError(f"Column {name!r} has no value in any row: remove it from the table.")
-    if _is_numeric(values):
-        return Column(name, float(np.nanmedian(_numbers(values, name))), (), missing)
-    categories = tuple(sorted({text for text in _texts(values) if text is not None}))
-    if len(categories) > MAX_CATEGORIES:
-        raise ValueError(
-            f"Column {name!r} holds {len(categories)} different texts, and {MAX_CATEGORIES} are the limit: "
-            "remove it from the table or group its values."
-        )
-    return Column(name, None, categories, missing)
-
-
-def _is_numeric(values: Any) -> bool:
-    import pandas as pd
-
-    return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
-
-
-def _numbers(values: Any, name: str) -> Array:
-    """float64 with NaN where missing; text and infinity are refused."""
-    import pandas as pd
-
-    numbers: Any = pd.to_numeric(values, errors="coerce")
-    out: Array = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong: BoolArray = np.isinf(out) | (np.isnan(out) & values.notna().to_numpy())
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(
-            f"Column {name!r}, {_place(values, row)}: {str(values.iloc[row])!r} is not a finite number."
-        )
-    return out
-
-
-def _texts(values: Any) -> list[str | None]:
-    """Categories as text, None where missing; 1 and 1.0 are both '1'."""
-    missing = values.isna().tolist()
-    return [None if gone else _text(value) for gone, value in zip(missing, values.tolist(), strict=True)]
-
-
-def _text(value: Any) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _place(values: Any, row: int) -> str:
-    """'line 7' where the frame is from `read_table`, else 'row' with the label of the index."""
-    return f"{'line' if values.index.name == 'line' else 'row'} {values.index[row]}"

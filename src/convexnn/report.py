@@ -249,3 +249,71 @@ def _test_sentence(split: Mapping[str, Any]) -> str:
         f"{count(train, 'row')} were used for training and {count(test, 'row')} were set aside by the seed "
         f"{split['seed']}; neither the network nor the scaling of the columns has seen these."
     )
+
+
+def path_rows(points: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) of the table of a regularisation path, with the scores on both parts.
+
+    The kind of the certificates is in the name of the gap's column where it is one, else in a column.
+    """
+    from convexnn.plots import GAP_WORDS
+
+    name = "accuracy" if "train_accuracy" in points[0] else "r2"
+    score, kinds = SCORE_NAMES[name], {point["kind"] for point in points}
+    gap = [GAP_WORDS[points[0]["kind"]]] if len(kinds) == 1 else ["gap", "kind"]
+    header = ["β", "objective", *gap, "neurons", f"{score} train", f"{score} test", "seconds"]
+
+    def shown(value: float | None) -> str:
+        if value is None:
+            return "–"
+        return percent(value) if name == "accuracy" else f"{round(value, 4) + 0.0:.4f}"
+
+    rows = []
+    for point in points:
+        gaps = [gap_words(point["relative_gap"]).removesuffix(" of the objective"), point["kind"]]
+        rows.append(
+            [
+                number(point["beta"], 4),
+                number(point["objective"]),
+                *gaps[: len(gap)],
+                f"{point['neurons']:,}",
+                *(shown(point[f"{part}_{name}"]) for part in ("train", "test")),
+                f"{point['seconds']:.1f}",
+            ]
+        )
+    return header, rows
+
+
+def path_page(record: Mapping[str, Any], picture: "Axes", notes: Sequence[str]) -> str:
+    """The report of a regularisation path, from its record and its picture."""
+    points = record["points"]
+    kinds = dict.fromkeys(point["kind"] for point in points)
+    blocks = [
+        paragraph(f"{count(len(points), 'training')}, each β started from the network before it.", lead=True),
+        paragraph(record["status"]),
+        table(*path_rows(points)),
+        bullets([f"{kind}: {KIND_SENTENCES[kind]}" for kind in kinds]),
+        paragraph(_test_sentence(record["split"])),
+        heading("Picture"),
+        pictures([(picture, "Neurons, objective and gap against β; β falls to the right.")]),
+    ]
+    if notes:
+        blocks += [heading("How the table was read"), bullets(notes)]
+    title = f"Path of {record['target']} from {record['table']}"
+    return page(title, blocks, f"Written by convexnn {record['version']}.")
+
+
+def comparison_page(record: Mapping[str, Any]) -> str:
+    """The report of a comparison with other methods, from its record."""
+    from convexnn.comparison import PROTOCOL, comparison_rows
+
+    blocks = [
+        *(paragraph(sentence, lead=k == 0) for k, sentence in enumerate(record["sentences"])),
+        table(*comparison_rows(record)),
+        heading("How it was done"),
+        bullets(PROTOCOL),
+    ]
+    if record["notes"]:
+        blocks += [heading("How the table was read"), bullets(record["notes"])]
+    title = f"Methods for {record['target']} from {record['table']}"
+    return page(title, blocks, f"Written by convexnn {record['version']}.")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, softmax
 
 from convexnn._types import Array, IntArray
 from convexnn.certificate import Certificate, CertificateKind, certify
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = "table-model-1"
-DEFAULT_LOSS = {"regression": "squared", "classification": "logistic"}
+#: Losses that fit a regression, two classes and more of them; the first is the default.
+REGRESSION_LOSSES = ("squared",)
+TWO_CLASS_LOSSES = ("logistic", "hinge", "squared_hinge", "squared")
+MANY_CLASS_LOSSES = ("softmax",)
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,14 @@ class Pipeline:
 
     @classmethod
     def fit(
-        cls, frame: "pd.DataFrame", target: str, task: Literal["auto", "regression", "classification"]
+        cls,
+        frame: "pd.DataFrame",
+        target: str,
+        task: Literal["auto", "regression", "classification"],
+        kinds: Mapping[str, str] | None = None,
     ) -> "Pipeline":
-        """Learn everything from the rows of `frame`; raises ValueError as `TableEncoder.fit` does."""
-        encoder = TableEncoder.fit(frame, target, task)
+        """Learn everything from the rows of `frame`; arguments and errors as in `TableEncoder.fit`."""
+        encoder = TableEncoder.fit(frame, target, task, kinds)
         scaler = Scaler.fit(encoder.transform(frame))
         if encoder.task == "classification":
             return cls(encoder, scaler, 0.0, 1.0)
@@ -56,7 +63,7 @@ class Pipeline:
         return self.scaler.transform(self.encoder.transform(frame))
 
     def target(self, frame: "pd.DataFrame") -> Array:
-        """What the network is trained on: −1 and +1, or the standardised target."""
+        """What the network is trained on: the classes as numbers, or the standardised target."""
         return (self.encoder.encode_target(frame) - self.target_mean) / self.target_scale
 
     def unscale(self, f: Array) -> Array:
@@ -79,6 +86,13 @@ class Pipeline:
         return cls(encoder, scaler, float(data["target_mean"]), float(data["target_scale"]))
 
 
+def losses_for(encoder: TableEncoder) -> tuple[str, ...]:
+    """Names of the losses that fit the target, the default first."""
+    if encoder.task == "regression":
+        return REGRESSION_LOSSES
+    return TWO_CLASS_LOSSES if len(encoder.classes) == 2 else MANY_CLASS_LOSSES
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A table ready for training: pipeline, training and test rows, and how they were split."""
@@ -96,16 +110,20 @@ def prepare(
     target: str,
     *,
     task: Literal["auto", "regression", "classification"] = "auto",
+    kinds: Mapping[str, str] | None = None,
     test_fraction: float = 0.0,
     seed: int = 0,
 ) -> Prepared:
-    """Split the rows (classes in proportion), fit the pipeline on the training rows, encode both parts."""
-    whole = TableEncoder.fit(frame, target, task)
+    """Split the rows (classes in proportion), fit the pipeline on the training rows, encode both parts.
+
+    Only the kind of each column, number, date and so on, is found from all rows.
+    """
+    whole = TableEncoder.fit(frame, target, task, kinds)
     y = whole.encode_target(frame)
     split: dict[str, Any] = {"rows": len(frame), "test_fraction": test_fraction, "seed": seed}
     labels = y if whole.task == "classification" else None
     train, test = _split(len(frame), test_fraction, seed, labels)
-    pipeline = Pipeline.fit(frame.iloc[train], target, whole.task)
+    pipeline = Pipeline.fit(frame.iloc[train], target, whole.task, whole.kinds)
     Z, targets = pipeline.features(frame), pipeline.target(frame)
     split |= {"training_rows": len(train), "fingerprint": fingerprint(Z[train], targets[train])}
     return Prepared(pipeline, Z[train], targets[train], Z[test], targets[test], split)
@@ -133,11 +151,12 @@ class TableModel:
     Attributes
     ----------
     record : dict
-        Plain data: ``table``, ``target``, ``text`` (columns read as text), ``beta_max`` (None where it was
-        not needed), ``tol``, ``seed``, ``split``, ``settings``, ``status``, ``certificate``,
+        Plain data: ``table``, ``target``, ``kinds`` (of columns, as they were given), ``beta_max`` (None
+        where it was not needed), ``tol``, ``seed``, ``split``, ``settings``, ``status``, ``certificate``,
         ``scores``, ``version``.
     nu : (n,)
-        The dual point of the training's certificate, one number a training row, for `certify` to try.
+        The dual point of the training's certificate, one number a training row, or (n, c) for c > 2
+        classes, for `certify` to try.
     """
 
     network: Network
@@ -148,18 +167,34 @@ class TableModel:
     nu: Array
 
     def outputs(self, frame: "pd.DataFrame") -> Array:
-        """f for each row: a score whose sign is the class, or the prediction in the target's unit."""
+        """f for each row: in the target's unit, a score whose sign is the class, or a score a class."""
         return self.pipeline.unscale(self.network.predict(self.pipeline.features(frame)))
 
     def predictions(self, frame: "pd.DataFrame") -> dict[str, NDArray[Any]]:
         """Columns of a prediction file: ``prediction``, and for classes ``output`` and ``probability_…``."""
         f = self.outputs(frame)
         columns: dict[str, NDArray[Any]] = {"prediction": self.pipeline.encoder.decode(f)}
-        if self.pipeline.encoder.task == "classification":
+        classes = self.pipeline.encoder.classes
+        if len(classes) > 2:
+            names = [f"probability_{name}" for name in classes]
+            return columns | dict(zip(names, softmax(f, axis=1).T, strict=True))
+        if classes:
             columns["output"] = f
             if self.loss == "logistic":
-                columns[f"probability_{self.pipeline.encoder.classes[1]}"] = expit(f)
+                columns[f"probability_{classes[1]}"] = expit(f)
         return columns
+
+    @property
+    def words(self) -> list[str]:
+        """Columns of a text file to be read as text: what was text in training is text again."""
+        words = [
+            c.name
+            for c in self.pipeline.encoder.columns
+            if c.kind in ("text", "date")
+            or (c.kind == "category" and not {"True", "False"}.issuperset(c.categories))
+        ]
+        target = self.pipeline.encoder.target
+        return [*words, target] if self.record.get("kinds", {}).get(target) == "category" else words
 
     def certify(
         self, frame: "pd.DataFrame", max_time: float | None = None, kind: CertificateKind = "auto"
@@ -206,6 +241,7 @@ class TableModel:
             pipeline = Pipeline.from_json(data["pipeline"])
             record = dict(data["record"])
             nu = np.frombuffer(base64.b64decode(data["nu"]), dtype="<f8").astype(np.float64)
+            nu = nu.reshape(-1, *network.alpha.shape[1:])
             model = cls(network, pipeline, str(data["loss"]), float(data["beta"]), record, nu)
             complete = {"rows", "test_fraction", "seed", "fingerprint", "training_rows"} <= set(
                 record["split"]
@@ -228,8 +264,9 @@ def scores(pipeline: Pipeline, network: Network, Z: Array, y: Array) -> dict[str
         return {}
     f = network.predict(Z)
     if pipeline.encoder.task == "classification":
-        share = float(np.mean(y > 0))
-        return {"accuracy": float(np.mean((f > 0) == (y > 0))), "larger_class": max(share, 1 - share)}
+        right = f.argmax(axis=1) == y if f.ndim == 2 else (f > 0) == (y > 0)
+        largest = np.unique(y, return_counts=True)[1].max()
+        return {"accuracy": float(np.mean(right)), "larger_class": float(largest / len(y))}
     error = pipeline.unscale(f) - pipeline.unscale(y)
     spread = float(np.sum((y - y.mean()) ** 2)) * pipeline.target_scale**2
     square = float(np.sum(error**2))

@@ -1,13 +1,19 @@
-"""Tables from files: CSV, TSV, either gzipped, and Parquet. Importing this module does not import pandas."""
+"""Tables from files: CSV, TSV, either gzipped, and Parquet; CSV from standard input.
+
+Importing this module does not import pandas.
+"""
 
 import csv
 import gzip
 import importlib.util
+import io
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -18,6 +24,19 @@ if TYPE_CHECKING:
 
 #: Cells that mean "missing" in a text table.
 MISSING = ("", "NA", "N/A", "NaN", "nan", "?")
+
+
+@dataclass(frozen=True)
+class _Input:
+    """Standard input, read whole; it is named so in messages."""
+
+    data: bytes
+
+    def __str__(self) -> str:
+        return "standard input"
+
+
+_Source = Path | _Input
 
 
 def read_table(
@@ -32,6 +51,7 @@ def read_table(
     Parameters
     ----------
     path : str or Path
+        "-" for a CSV on standard input.
     target : str, optional
         A column that must be there.
     header : bool
@@ -50,23 +70,30 @@ def read_table(
         column where more than half are, a repeated or empty column name, bytes that are not UTF-8, bad
         quoting, an empty or damaged file, an unknown ending, or a target that is not there.
     """
+    source, kind = _source(path)
+    if isinstance(source, Path) and kind == ".parquet":
+        frame = _read_parquet(source)
+    elif kind in (".csv", ".tsv"):
+        frame = _read_text(source, kind == ".tsv", header, text)
+    else:
+        raise ValueError(f"{path} must end in .csv, .tsv, .csv.gz, .tsv.gz or .parquet.")
+    for name in [*text, *([] if target is None else [target])]:
+        _require_column(source, [str(column) for column in frame.columns], name)
+    return _checked_cells(source, frame, text, typed=kind == ".parquet")
+
+
+def _source(path: str | Path) -> tuple[_Source, str]:
+    """Where the bytes come from, and the ending that says what they are."""
+    if str(path) == "-":
+        return _Input(sys.stdin.buffer.read()), ".csv"
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file at {path}.")
     endings = [ending.lower() for ending in path.suffixes]
-    kind = endings[-2] if endings[-1:] == [".gz"] and len(endings) > 1 else "".join(endings[-1:])
-    if endings[-1:] == [".parquet"]:
-        frame = _read_parquet(path)
-    elif kind in (".csv", ".tsv"):
-        frame = _read_text(path, kind == ".tsv", header, text)
-    else:
-        raise ValueError(f"{path} must end in .csv, .tsv, .csv.gz, .tsv.gz or .parquet.")
-    for name in [*text, *([] if target is None else [target])]:
-        _require_column(path, [str(column) for column in frame.columns], name)
-    return _checked_cells(path, frame, text, typed=kind == ".parquet")
+    return path, endings[-2] if endings[-1:] == [".gz"] and len(endings) > 1 else "".join(endings[-1:])
 
 
-def _require_column(path: Path, columns: list[str], name: str) -> None:
+def _require_column(path: _Source, columns: list[str], name: str) -> None:
     if name in columns:
         return
     near = get_close_matches(name, columns, n=1, cutoff=0.5)
@@ -93,7 +120,7 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
     return frame
 
 
-def _read_text(path: Path, tabs: bool, header: bool, text: Sequence[str]) -> "pd.DataFrame":
+def _read_text(path: _Source, tabs: bool, header: bool, text: Sequence[str]) -> "pd.DataFrame":
     """One pass of the csv module checks the layout and finds the line numbers; pandas then parses."""
     import pandas as pd
 
@@ -104,7 +131,7 @@ def _read_text(path: Path, tabs: bool, header: bool, text: Sequence[str]) -> "pd
     if not len(lines):
         raise ValueError(f"{path} has a header but no rows.")
     frame: pd.DataFrame = pd.read_csv(
-        path,
+        path if isinstance(path, Path) else io.BytesIO(path.data),
         sep=delimiter,
         header=0 if header else None,
         names=names,
@@ -120,7 +147,7 @@ def _read_text(path: Path, tabs: bool, header: bool, text: Sequence[str]) -> "pd
     return frame
 
 
-def _scan(path: Path, tabs: bool, header: bool) -> tuple[list[str], IntArray, str]:
+def _scan(path: _Source, tabs: bool, header: bool) -> tuple[list[str], IntArray, str]:
     """The first record, the starting line of every data row, and the delimiter."""
     seen = ""  # the physical line read last
     delimiter = "\t" if tabs else ""
@@ -157,11 +184,17 @@ def _scan(path: Path, tabs: bool, header: bool) -> tuple[list[str], IntArray, st
     return first, np.array(lines[1 if header else 0 :], dtype=np.int64), delimiter
 
 
-def _decoded_lines(path: Path) -> Iterator[str]:
+def _open(path: _Source) -> BinaryIO | gzip.GzipFile:
+    if isinstance(path, _Input):
+        return io.BytesIO(path.data)
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def _decoded_lines(path: _Source) -> Iterator[str]:
     """Lines of a UTF-8 file, plain or gzipped; a bad byte or damaged archive raises a ValueError."""
     number = 0
     try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        with _open(path) as file:
             for number, line in enumerate(file, start=1):
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
@@ -173,7 +206,7 @@ def _decoded_lines(path: Path) -> Iterator[str]:
         raise ValueError(f"{path} is damaged or is not a gzip file ({_first_line(error)}).") from error
 
 
-def _check_header(path: Path, names: list[str]) -> None:
+def _check_header(path: _Source, names: list[str]) -> None:
     if "" in names:
         raise ValueError(
             f"{path}: column {names.index('') + 1} has no name; if it numbers the rows, write the file "
@@ -197,7 +230,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _checked_cells(path: Path, frame: "pd.DataFrame", text: Sequence[str], typed: bool) -> "pd.DataFrame":
+def _checked_cells(path: _Source, frame: "pd.DataFrame", text: Sequence[str], typed: bool) -> "pd.DataFrame":
     """Refuse infinite cells and, unless the file has types, words where more than half are numbers."""
     import pandas as pd
 
