@@ -1,4 +1,4 @@
-"""Every table of RESULTS.md: ``python benchmarks/run.py [NAME …] [--again]``.
+"""Every table of RESULTS.md: ``python benchmarks/run.py [NAME …] [--again] [--write]``.
 
 Each table is one command of its own; its output is kept in ``benchmarks/results/NAME.md`` with the machine
 and the versions, so that a run can go on where it stopped (``--again`` measures anew). RESULTS.md is then
@@ -22,6 +22,8 @@ TABLES = {
     "spectral": ("Proven certificates at rank 31 (breast cancer)", "spectral.py --max-time 15"),
     "convolution": ("Convolutional cases beside CVXPY and descent", "convolution.py"),
 }
+#: Pages in ``results/`` that commands of their own write: ``python -m benchmarks.peers``.
+OTHER_PAGES = ("peers",)
 
 
 def processor() -> str:
@@ -51,7 +53,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(TABLES))
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--write", action="store_true", help="measure nothing, only write RESULTS.md")
     options = parser.parse_args()
+    if options.write:
+        write_results()
+        return
     for name in options.names:
         if options.again or not (HERE / "results" / f"{name}.md").exists():
             print(f"measuring {name} …", flush=True)
@@ -61,7 +67,8 @@ def main() -> None:
 
 def write_results() -> None:
     """RESULTS.md from the tables that there are."""
-    parts = [path.read_text() for path in (HERE / "results" / f"{n}.md" for n in TABLES) if path.exists()]
+    pages = (HERE / "results" / f"{name}.md" for name in (*TABLES, *OTHER_PAGES))
+    parts = [path.read_text() for path in pages if path.exists()]
     head = "# Measured figures\n\nWritten by `python benchmarks/run.py` (or `make bench`).\n"
     (HERE / "RESULTS.md").write_text("\n".join([head, *parts]))
 

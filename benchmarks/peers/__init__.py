@@ -1,0 +1,1 @@
+"""Global training beside its peers: ``python -m benchmarks.peers`` (or ``make bench-peers``)."""
