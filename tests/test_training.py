@@ -250,3 +250,27 @@ def test_bad_input_is_named(change, message):
     X, y, beta = (arguments.pop(name) for name in ("X", "y", "beta"))
     with pytest.raises(ValueError, match=message):
         train(X, y, beta, **arguments)
+
+
+@pytest.mark.parametrize("loss", ["squared", "softmax"])
+def test_more_columns_than_rows_is_trained_in_the_space_of_the_rows(loss: str) -> None:
+    """The optimum is that of the n×n problem; network, warm start and certificate are on all columns."""
+    rng = np.random.default_rng(5)
+    X = rng.standard_normal((14, 60)) / 8
+    y = rng.integers(0, 3, 14) if loss == "softmax" else rng.standard_normal(14)
+    result = train(X, y, 0.2, loss=loss, tol=1e-5)
+    narrow = np.linalg.qr(X.T)[1].T  # X = narrow Qᵀ, by another factorisation than the code's
+    other = train(narrow, y, 0.2, loss=loss, tol=1e-5)
+    assert result.network.n_features == 60
+    assert result.certificate.primal == pytest.approx(result.network.objective(X, y, 0.2, loss), rel=1e-12)
+    assert result.certificate.relative_gap <= 1e-5
+    assert result.certificate.primal == pytest.approx(other.certificate.primal, rel=3e-5)
+    again = train(X, y, 0.2, loss=loss, tol=1e-5, warm_start=result.network, max_time=20)
+    assert again.certificate.primal <= result.certificate.primal * (1 + 1e-9)
+    with pytest.raises(ValueError, match="warm_start"):
+        train(
+            X, y, 0.2, loss=loss, warm_start=type(result.network).zero(59, 3 if loss == "softmax" else None)
+        )
+    if loss == "squared":
+        proven = train(X, y, 0.2, loss=loss, tol=0.5, certificate="bounded", max_time=4)
+        assert proven.certificate.kind in ("bounded", "exact")

@@ -66,7 +66,8 @@ def prepare_rows(X: Array) -> Rows:
 def times(XT, u, out):  # type: ignore[no-untyped-def]
     """out = X u, four columns at a time."""
     d, n = XT.shape
-    out[:] = 0.0
+    for i in range(n):
+        out[i] = 0.0
     k = 0
     while k + 4 <= d:
         a, b, c, e = u[k], u[k + 1], u[k + 2], u[k + 3]
@@ -110,7 +111,8 @@ def append_row(Q, R, k, a, rest):  # type: ignore[no-untyped-def]
     Leaves Qa in R[:k, k] and the part of a outside the span in `rest` (Gram–Schmidt, twice).
     """
     d = a.shape[0]
-    rest[:] = a
+    for c in range(d):
+        rest[c] = a[c]
     for j in range(k):
         R[j, k] = 0.0
     for _ in range(2):
@@ -167,7 +169,7 @@ def solve_upper(R, k, b):  # type: ignore[no-untyped-def]
 @njit(cache=True, fastmath=FAST, nogil=True)
 def factor_rows(unit, tight, k, Q, R, rest):  # type: ignore[no-untyped-def]
     """Factorise the rows tight[:k], dropping dependent ones from the list; returns how many remain."""
-    kept = 0
+    kept = np.int64(0)  # typed from the start, or its users are compiled twice
     for j in range(k):
         if append_row(Q, R, kept, unit[tight[j]], rest):
             tight[kept] = tight[j]
@@ -178,7 +180,8 @@ def factor_rows(unit, tight, k, Q, R, rest):  # type: ignore[no-untyped-def]
 @njit(cache=True, fastmath=FAST, nogil=True)
 def _outside(Q, k, g, u, coefficients):  # type: ignore[no-untyped-def]
     """u = g minus its part in the span of the k basis vectors; coefficients = Q g."""
-    u[:] = g
+    for c in range(u.shape[0]):
+        u[c] = g[c]
     for j in range(k):
         r = dot(Q[j], g)
         coefficients[j] = r
@@ -208,7 +211,7 @@ def project(unit, XT, mask, g, threshold, tight, k, Q, R, lam, u, z, work, halt)
     k = factor_rows(unit, tight, k, Q, R, rest)
     while True:
         _multipliers(Q, R, k, g, mask, tight, u, lam)
-        worst = -1
+        worst = np.int64(-1)
         for j in range(k):
             if lam[j] < 0.0 and (worst < 0 or lam[j] < lam[worst]):
                 worst = j
@@ -245,7 +248,7 @@ def project(unit, XT, mask, g, threshold, tight, k, Q, R, lam, u, z, work, halt)
             for j in range(k):
                 r[j] = R[j, k] if k < d else dot(Q[j], a)
             solve_upper(R, k, r)
-            drop, step = -1, np.inf
+            drop, step = np.int64(-1), np.inf
             for j in range(k):  # r is in units of x_i; multipliers are in units of s_i x_i
                 rate = r[j] if mask[tight[j]] else -r[j]
                 if rate > 0.0 and lam[j] < step * rate:
@@ -290,7 +293,8 @@ def _project_range(unit, XT, masks, gated, G, threshold, tight, count, W, halt, 
     for b in range(start, stop):
         length = np.sqrt(dot(G[b], G[b]))
         if gated or length <= threshold:
-            W[b] = G[b]
+            for c in range(d):
+                W[b, c] = G[b, c]
         else:
             count[b] = project(
                 unit, XT, masks[b], G[b], threshold, tight[b], count[b], Q, R, lam, W[b], z, work, halt
@@ -387,6 +391,7 @@ def project_blocks(
     deadline : float
         Value of `time.perf_counter` at which to give up, by OutOfTime.
     """
+    G = np.ascontiguousarray(G)  # one layout, compiled once
     W = np.empty_like(G)
     run_until(
         deadline, _project_range, len(masks), rows.unit, rows.XT, masks, gated, G, threshold, tight, count, W

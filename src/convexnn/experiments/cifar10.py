@@ -13,13 +13,22 @@ from scipy.linalg import eigh
 from convexnn._types import Array
 from convexnn.convolution import extract_patches, train_circular, train_linear
 from convexnn.data import Scaler, read_cifar10, split_rows
-from convexnn.experiments.cifar10_pages import answer, lines, pictures, sentences
+from convexnn.experiments.cifar10_pages import (
+    GATED,
+    GLOBAL,
+    PROGRAM,
+    answer,
+    chosen,
+    lines,
+    pictures,
+    sentences,
+)
 from convexnn.experiments.records import Part, Row, Settings, Tables, run_parts
 from convexnn.experiments.runs import many_starts, trained
 from convexnn.network import Network
 from convexnn.patterns import Patterns
 from convexnn.program import ConvexProgram
-from convexnn.solvers import solve
+from convexnn.solvers import Solution, solve
 
 __all__ = ["COLUMNS", "FULL", "QUICK", "answer", "check", "lines", "parts", "pictures", "run", "sentences"]
 
@@ -29,23 +38,27 @@ FULL: dict[str, Any] = {
     "data": None, "rows": 10_000, "test_rows": 2000, "validation": 0.2, "betas": [10.0, 3.0, 1.0],
     "neurons": 128, "epochs": 20, "batch": 500, "starts": 3, "records": 10,
     "rates": {"SGD": [1e-4, 3e-4], "Adam": [1e-2, 3e-2]},
-    "principal": 1024, "patterns": 100, "program_time": 30.0, "max_time": 45.0, "tol": 1e-2,
+    "principal": 1024, "patterns": 100, "program_axes": 128, "program_time": 20.0, "max_time": 55.0,
+    "tol": 1e-2,
     "losses": ["logistic", "hinge"], "loss_time": 25.0, "cell_rows": 500, "cnn_rows": 1500, "cnn_time": 10.0,
     "kernel": 8,
 }  # fmt: skip
 QUICK = FULL | {
     "rows": 120, "test_rows": 200, "betas": [3.0, 1.0], "neurons": 20, "epochs": 40, "batch": 50, "starts": 2,
     "records": 20, "rates": {"SGD": [1e-3, 3e-3, 1e-2], "Adam": [3e-3, 1e-2]}, "principal": 100,
-    "patterns": 20, "program_time": 1.0, "max_time": 1.5, "loss_time": 0.5, "cnn_rows": 60, "cnn_time": 1.0,
+    "patterns": 20, "program_axes": 100, "program_time": 1.0, "max_time": 1.5, "loss_time": 0.5,
+    "cnn_rows": 60, "cnn_time": 1.0,
 }  # fmt: skip
 _HISTORY = ("start", "iteration", "epoch", "seconds", "primal", "test_accuracy")
+_ROW = (
+    "loss", "method", "data", "beta", "start", "patterns", "rows", "objective", "lower_bound", "kind",
+    "gap", "seconds", "learning_rate", "validation", "test_accuracy",
+)  # fmt: skip
 COLUMNS = {
     "histories": ("loss", "method", "data", "beta", *_HISTORY),
-    "rows": (
-        "loss", "method", "data", "beta", "start", "patterns", "rows", "objective", "lower_bound", "kind",
-        "gap", "seconds", "learning_rate", "validation", "test_accuracy",
-    ),
-    "sizes": ("train", "validation", "test", "inputs", "principal"),
+    "rows": _ROW,
+    "refits": _ROW,
+    "sizes": ("train", "validation", "test", "inputs", "principal", "program_axes"),
 }  # fmt: skip
 PIXELS, ROTATED = "pixels", "rotated"
 METHODS: dict[str, dict[str, Any]] = {"SGD": {"method": "sgd"}, "Adam": {"method": "adam"}}
@@ -112,6 +125,11 @@ class Problem:
             self._rotated = (self.X @ self.rotation, self.X_held @ self.rotation, self.X_test @ self.rotation)
         return self._rotated
 
+    def whole(self, data: str) -> tuple[Array, Array]:
+        """(inputs, labels) of the training and validation rows together."""
+        fit, held, _ = self.of(data)
+        return np.concatenate([fit, held]), np.concatenate([self.y, self.y_held])
+
     def scores(self, network: Network, data: str) -> dict[str, float]:
         """Validation and test accuracy."""
         _, held, test = self.of(data)
@@ -149,9 +167,9 @@ def parts(settings: Settings) -> dict[str, Part]:
     for method in METHODS:
         for data in (PIXELS, ROTATED):
             found[f"{method}, {data}"] = part(_descents, "squared", method, data, betas)
+    found["global training"] = part(_global_training, betas)
     for beta in betas:
-        found[f"global training at {beta:g}"] = part(_global, "squared", beta, settings["max_time"])
-        found[f"approximate program at {beta:g}"] = part(_program, "squared", beta, settings["program_time"])
+        found[f"programs at {beta:g}"] = part(_programs, "squared", beta, settings["program_time"])
     for loss in settings["losses"]:
         found[loss] = part(_other_loss, loss)
     found["convolutions"] = part(_convolutions)
@@ -165,7 +183,8 @@ def run(settings: Settings) -> Tables:
 
 def _sizes(problem: Problem) -> Tables:
     row = {"train": len(problem.y), "validation": len(problem.y_held), "test": len(problem.y_test)}
-    return {"sizes": [{**row, "inputs": problem.X.shape[1], "principal": problem.rotation.shape[1]}]}
+    axes = {"principal": problem.rotation.shape[1], "program_axes": problem.settings["program_axes"]}
+    return {"sizes": [{**row, "inputs": problem.X.shape[1], **axes}]}
 
 
 def _descents(
@@ -195,47 +214,121 @@ def _descents(
         ]
         for row in found["ends"]:
             tables["rows"].append({"objective": row.pop("primal"), "rows": len(X), **row})
+    if len(betas) > 1:
+        tables["refits"] = _refitted_descents(problem, loss, method, data, tables["rows"])
     return tables
 
 
-def _global(problem: Problem, loss: str, beta: float, max_time: float) -> Tables:
-    """`train` on the pixels, or in all their principal axes where these are few: one problem, one bound.
+def _refitted_descents(problem: Problem, loss: str, method: str, data: str, rows: list[Row]) -> list[Row]:
+    """The β and rate of the best validation accuracy, on training and validation rows together."""
+    settings, (X, y), test = problem.settings, problem.whole(data), problem.of(data)[2]
+    beta, best = chosen(rows)
+    batch = min(settings["batch"], len(X))
+    keys: Row = {"loss": loss, "method": method, "data": data, "beta": beta}
 
-    The hinge has no method for many columns, so it is trained on the first `cell_rows` rows, in their axes.
-    """
-    settings, X, y = problem.settings, problem.X, problem.y
-    if loss == "hinge":
-        X, y = X[: settings["cell_rows"]], y[: settings["cell_rows"]]
-    few = len(X) <= settings["principal"]
-    axes = np.linalg.svd(X, full_matrices=False)[2].T if few else np.empty((0, 0))
-    result, row = trained(
-        X @ axes if few else X, y, beta, loss=loss, tol=settings["tol"], max_time=max_time,
-        seed=settings["seed"], certificate="estimated",
+    def evaluate(network: Network) -> dict[str, float]:
+        return {"test_accuracy": accuracy(network.predict(test), problem.y_test)}
+
+    found, _ = many_starts(
+        X, y, beta, loss=loss, keys=keys, seeds=[row["start"] for row in best],
+        rates=[best[0]["learning_rate"]], tuning=1, steps=settings["epochs"] * -(-len(X) // batch), records=2,
+        neurons=settings["neurons"], batch_size=batch, init_scale=0.05, evaluate=evaluate, keep_history=False,
+        **METHODS[method],
     )  # fmt: skip
-    network = Network(axes @ result.network.U, result.network.alpha) if few else result.network
-    row.pop("neurons")
-    keys: Row = {"loss": loss, "method": "global training", "data": PIXELS, "beta": beta, "start": 0}
+    return [{"objective": row.pop("primal"), "rows": len(X), **row} for row in found["ends"]]
+
+
+def _global_training(problem: Problem, betas: list[float]) -> Tables:
+    """The squared loss at every β, and at the one that validation chooses on all rows."""
+    tables: Tables = {"histories": [], "rows": []}
+    for beta in betas:
+        for name, rows in _global(problem, "squared", beta, problem.settings["max_time"]).items():
+            tables[name] += rows
+    beta, _ = chosen(tables["rows"])
+    X, y = problem.whole(PIXELS)
+    network, row, _ = _trained_globally(problem, X, y, "squared", beta, problem.settings["max_time"])
+    row["test_accuracy"] = problem.scores(network, PIXELS)["test_accuracy"]
+    return {**tables, "refits": [row]}
+
+
+def _global(problem: Problem, loss: str, beta: float, max_time: float) -> Tables:
+    """`train` on the training rows; the hinge, without a form for many columns, on the first `cell_rows`."""
+    X, y = problem.X, problem.y
+    if loss == "hinge":
+        X, y = X[: problem.settings["cell_rows"]], y[: problem.settings["cell_rows"]]
+    network, row, rounds = _trained_globally(problem, X, y, loss, beta, max_time)
+    keys = {key: row[key] for key in ("loss", "method", "data", "beta", "start")}
     history = [
         {**keys, "iteration": k, "epoch": None, "seconds": r["seconds"], "primal": r["primal"]}
-        for k, r in enumerate(result.history)
+        for k, r in enumerate(rounds)
     ]
-    scores = problem.scores(network, PIXELS)
-    return {"histories": history, "rows": [{**keys, "rows": len(y), **row, **scores}]}
+    return {"histories": history, "rows": [{**row, **problem.scores(network, PIXELS)}]}
+
+
+def _trained_globally(
+    problem: Problem, X: Array, y: Array, loss: str, beta: float, max_time: float
+) -> tuple[Network, Row, list[Row]]:
+    """(network, its row, the rounds)."""
+    settings = problem.settings
+    result, row = trained(
+        X, y, beta, loss=loss, tol=settings["tol"], max_time=max_time, seed=settings["seed"],
+        certificate="estimated",
+    )  # fmt: skip
+    row.pop("neurons")
+    keys: Row = {"loss": loss, "method": GLOBAL, "data": PIXELS, "beta": beta, "start": 0, "rows": len(y)}
+    return result.network, {**keys, **row}, result.history
+
+
+def _programs(problem: Problem, loss: str, beta: float, max_time: float) -> Tables:
+    """Sampled patterns with cones, and without them (gated), where a solver for that takes the loss."""
+    tables = _program(problem, loss, beta, max_time)
+    if loss != "hinge":
+        tables["rows"] += _gated(problem, loss, beta, max_time)
+    return tables
 
 
 def _program(problem: Problem, loss: str, beta: float, max_time: float) -> Tables:
-    """Sampled patterns; Gaussian draws are as likely in the principal axes, where it is cheaper."""
-    settings, X = problem.settings, problem.of(ROTATED)[0]
+    """Sampled patterns in the leading axes only: in all of them a projection onto a cone is slow."""
+    settings = problem.settings
+    X = np.ascontiguousarray(problem.of(ROTATED)[0][:, : settings["program_axes"]])
     begin = perf_counter()
     patterns = Patterns.sample(X, settings["patterns"], rng=settings["seed"])
     solution = solve(ConvexProgram(X, problem.y, patterns, beta, loss), tol=1e-3, max_time=max_time)
-    seconds = perf_counter() - begin
-    row: Row = {
-        "loss": loss, "method": "approximate program", "data": ROTATED, "beta": beta, "start": 0,
-        "patterns": len(patterns), "rows": len(X), "objective": solution.primal, "kind": "patterns",
-        "gap": solution.relative_gap, "seconds": seconds,
+    row = _program_row(problem, PROGRAM, loss, beta, solution, perf_counter() - begin)
+    few = Network.from_solution(solution)
+    U = np.zeros((problem.of(ROTATED)[0].shape[1], few.n_neurons))
+    U[: len(few.U)] = few.U
+    return {"rows": [{**row, **problem.scores(Network(U, few.alpha), ROTATED)}]}
+
+
+def _gated(problem: Problem, loss: str, beta: float, max_time: float) -> list[Row]:
+    """The same number of fixed gates over all axes."""
+    settings, (X, held, test) = problem.settings, problem.of(ROTATED)
+    begin = perf_counter()
+    patterns = Patterns.sample(X, settings["patterns"], rng=settings["seed"])
+    program = ConvexProgram(X, problem.y, patterns, beta, loss, gated=True)
+    solution = solve(program, "fista", tol=1e-3, max_time=max_time)
+    row = _program_row(problem, GATED, loss, beta, solution, perf_counter() - begin)
+
+    def predict(Z: Array) -> Array:
+        gates = Z @ patterns.generators >= 0
+        return np.asarray(np.sum(gates * (Z @ (solution.v - solution.w)), axis=1))
+
+    scores = {
+        "validation": accuracy(predict(held), problem.y_held),
+        "test_accuracy": accuracy(predict(test), problem.y_test),
+    }
+    return [{**row, **scores}]
+
+
+def _program_row(
+    problem: Problem, method: str, loss: str, beta: float, solution: Solution, seconds: float
+) -> Row:
+    return {
+        "loss": loss, "method": method, "data": ROTATED, "beta": beta, "start": 0,
+        "patterns": solution.v.shape[1], "rows": len(problem.y), "objective": solution.primal,
+        "kind": "patterns", "gap": solution.relative_gap, "seconds": seconds,
     }  # fmt: skip
-    return {"rows": [{**row, **problem.scores(Network.from_solution(solution), ROTATED)}]}
 
 
 def _other_loss(problem: Problem, loss: str) -> Tables:
@@ -245,7 +338,7 @@ def _other_loss(problem: Problem, loss: str) -> Tables:
     tables: Tables = {"histories": [], "rows": []}
     for new in (
         *(_descents(problem, loss, method, ROTATED, [beta], starts=1) for method in METHODS),
-        _program(problem, loss, beta, settings["loss_time"]),
+        _programs(problem, loss, beta, settings["loss_time"]),
         _global(problem, loss, beta, settings["loss_time"]),
     ):
         for name, rows in new.items():

@@ -11,7 +11,7 @@ from convexnn.experiments.runs import column, curves, pick, values
 from convexnn.experiments.words import KINDS, listed, number, over, percent
 from convexnn.plots import BLUE, CYCLE, INK, columns
 
-GLOBAL, PROGRAM = "global training", "approximate program"
+GLOBAL, PROGRAM, GATED = "global training", "approximate program", "gated program"
 _CNN = ("linear CNN", "circular CNN")
 
 
@@ -19,7 +19,7 @@ def methods(tables: Tables, loss: str = "squared") -> dict[str, list[Row]]:
     """Name of a method with its data → its rows."""
     groups: dict[str, list[Row]] = {}
     for row in pick(tables["rows"], loss=loss):
-        plain = row["method"] in (GLOBAL, PROGRAM, *_CNN)
+        plain = row["method"] in (GLOBAL, PROGRAM, GATED, *_CNN)
         name = row["method"] if plain else f"{row['method']}, {row['data']}"
         groups.setdefault(name, []).append(row)
     return groups
@@ -31,6 +31,12 @@ def chosen(rows: Sequence[Row]) -> tuple[float, list[Row]]:
     means = [float(np.mean(column(pick(rows, beta=beta), "validation"))) for beta in betas]
     best = betas[int(np.argmax(means))]
     return best, pick(rows, beta=best)
+
+
+def final(tables: Tables, name: str, rows: Sequence[Row]) -> tuple[float, list[Row]]:
+    """`chosen`, but the rows of the fits at this β on training and validation rows, where there are some."""
+    beta, best = chosen(rows)
+    return beta, methods({"rows": tables.get("refits", [])}).get(name, best)
 
 
 def pictures(tables: Tables) -> dict[str, Figure]:
@@ -117,8 +123,8 @@ def _accuracy_figure(tables: Tables, beta: float) -> Figure:
 def _methods_figure(tables: Tables) -> Figure:
     groups = methods(tables)
     figure, ax = drawing.single("test accuracy (%)", "", height=1.2 + 0.45 * len(groups))
-    for place, rows in enumerate(groups.values()):
-        beta, best = chosen(rows)
+    for place, (name, rows) in enumerate(groups.items()):
+        beta, best = final(tables, name, rows)
         right = 100.0 * column(best, "test_accuracy")
         ax.plot(
             right, [place] * len(right), color=CYCLE[place % len(CYCLE)], marker="o", linestyle="", alpha=0.7
@@ -163,7 +169,7 @@ def sentences(tables: Tables) -> dict[str, list[str]]:
         groups = {
             name: column(pick(rows, beta=beta), "objective")
             for name, rows in methods(tables).items()
-            if name not in (GLOBAL, PROGRAM, *_CNN)
+            if name not in (GLOBAL, PROGRAM, GATED, *_CNN)
         }
         ends = listed([f"{name} {over(float(v.min()), best['objective'])}" for name, v in groups.items()])
         said[f"objective_beta_{beta:g}"] = [
@@ -190,12 +196,13 @@ def sentences(tables: Tables) -> dict[str, list[str]]:
 
 
 def _program_words(tables: Tables, beta: float) -> str:
-    row = pick(tables["rows"], method=PROGRAM, loss="squared", beta=beta)[0]
-    place = over(row["objective"], _best(tables, beta)["objective"])
-    return (
-        f"the program of {row['patterns']} sampled patterns is {place} the global training after "
-        f"{row['seconds']:.3g} s"
-    )
+    best, said = _best(tables, beta)["objective"], []
+    where = f"in {tables['sizes'][0]['program_axes']} leading axes"
+    for method, name in ((PROGRAM, f"the program of sampled patterns ({where})"), (GATED, "its gated form")):
+        for row in pick(tables["rows"], method=method, loss="squared", beta=beta):
+            place = over(row["objective"], best)
+            said.append(f"{name}, {row['patterns']} patterns, is {place} it after {row['seconds']:.3g} s")
+    return listed(said)
 
 
 def _rows_words(tables: Tables) -> str:
@@ -206,15 +213,15 @@ def _rows_words(tables: Tables) -> str:
 def _method_sentences(tables: Tables) -> list[str]:
     texts = []
     for name, rows in methods(tables).items():
-        beta, best = chosen(rows)
+        beta, best = final(tables, name, rows)
         right = column(best, "test_accuracy")
         spread = f" ± {100.0 * float(right.std()):.1f}" if len(right) > 1 else ""
         texts.append(f"{name} {percent(float(right.mean()))}{spread} (β = {beta:g})")
     size = tables["sizes"][0]
     return [
         "Test accuracy at the β that validation chooses for each method: " + listed(texts) + ".",
-        f"Validation has {size['validation']:,} rows, which no method trains on; the CNNs train on "
-        f"{pick(tables['rows'], method=_CNN[0])[0]['rows']:,} rows of {size['train']:,}.",
+        f"The {size['validation']:,} validation rows choose β; descents and global training are then fitted "
+        f"again with them, the CNNs train on {pick(tables['rows'], method=_CNN[0])[0]['rows']:,} rows.",
     ]
 
 
@@ -238,12 +245,15 @@ def answer(tables: Tables) -> tuple[str, str]:
     for beta in values(pick(tables["rows"], method=GLOBAL, loss="squared"), "beta"):
         best = _best(tables, beta)["objective"]
         for name, rows in methods(tables).items():
-            if name not in (GLOBAL, PROGRAM, *_CNN):
+            if name not in (GLOBAL, PROGRAM, GATED, *_CNN):
                 total += 1
                 lower += min(column(pick(rows, beta=beta), "objective")) < best
     groups = methods(tables)
-    right = {name: float(np.mean(column(chosen(rows)[1], "test_accuracy"))) for name, rows in groups.items()}
-    others = {name: v for name, v in right.items() if name not in (GLOBAL, PROGRAM, *_CNN)}
+    right = {
+        name: float(np.mean(column(final(tables, name, rows)[1], "test_accuracy")))
+        for name, rows in groups.items()
+    }
+    others = {name: v for name, v in right.items() if name not in (GLOBAL, PROGRAM, GATED, *_CNN)}
     first = max(others, key=lambda name: others[name])
     word = (
         "The global training is lower at every β."

@@ -3,6 +3,7 @@ r"""Global training of two-layer ReLU networks: descend, price, correct.
 min over m, U, α of  L(Σ_j (X u_j)_+ α_j, y) + (β/2) Σ_j (‖u_j‖² + α_j²)
 """
 
+import logging
 from dataclasses import dataclass, replace
 from numbers import Integral
 from time import perf_counter
@@ -22,8 +23,11 @@ from convexnn.status import Status
 from convexnn.training.loop import Best, State, Task, beats_zero, make_task, run, start_state
 from convexnn.training.many_columns import has_many_columns, train_many_columns
 from convexnn.training.many_rows import has_many_rows, train_many_rows
+from convexnn.training.row_space import train_in_row_space
 
 __all__ = ["TrainResult", "train"]
+
+_log = logging.getLogger(__name__)
 
 #: The descent that training starts from: (least β/β_max, neurons, steps), with β_max from a few starts.
 _STARTS = ((1 / 15, 50, 100), (1 / 100, 100, 300), (0.0, 200, 1500))
@@ -135,11 +139,21 @@ def train(
     differentiable loss, neurons slide on a smoothed problem in principal axes, and prices come from float32
     ascents. With more than 4,000 rows, at most 40 columns and the squared loss, they slide in row blocks on
     a smoothed problem too. Their certificates are ``estimated`` unless a proof is asked for. Otherwise the
-    method is column generation over cells, with an augmented Lagrangian on the dual as master.
+    method is column generation over cells, with an augmented Lagrangian on the dual as master; with more
+    columns than rows it works in the space of the rows.
 
     Several outputs: all losses but the softmax are sums over outputs, so that each is trained by itself, in
     its share of `max_time`; bounds add up. The softmax couples them: cells of all outputs share one master,
     whatever the size of the data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convexnn import train
+    >>> X = np.column_stack([np.arange(-2.0, 3.0), np.ones(5)])  # a bias is a column of ones
+    >>> result = train(X, np.array([1.0, -1.0, 1.0, 1.0, -1.0]), beta=0.1, tol=1e-4)
+    >>> result.network.n_neurons, result.certificate.kind, round(result.certificate.primal, 3)
+    (4, 'exact', 0.891)
     """
     X, y, beta = check_problem(X, y, beta, loss, any_loss=True)
     check_kind(certificate)
@@ -148,8 +162,9 @@ def train(
         problem.X, problem.y, beta, problem.loss, tol=tol, max_time=max_time, max_neurons=max_neurons,
         seed=seed, warm_start=warm_start, certificate=certificate, progress=progress,
     )  # fmt: skip
-    nu = problem.restore(result.certificate.nu)
-    return replace(result, certificate=replace(result.certificate, nu=nu))
+    certified = replace(result.certificate, nu=problem.restore(result.certificate.nu))
+    _log.info("%s %s", result.status, str(certified).splitlines()[0])
+    return replace(result, certificate=certified)
 
 
 def _train(
@@ -168,6 +183,13 @@ def _train(
 ) -> TrainResult:
     """`train` with all rows of positive weight, and weights only in the loss."""
     begin = perf_counter()
+    fits = warm_start is None or warm_start.n_features == X.shape[1]
+    if X.shape[1] > len(X) and fits and not (y.ndim == 1 and has_many_columns(X, loss)):
+        result: TrainResult = train_in_row_space(
+            _train, X, y, beta, loss, tol=tol, max_time=max_time, max_neurons=max_neurons, seed=seed,
+            warm_start=warm_start, certificate=certificate, progress=progress,
+        )  # fmt: skip
+        return result
     if y.ndim == 2:
         from convexnn.training.outputs import train_outputs  # which imports this module
 
@@ -180,6 +202,8 @@ def _train(
     inner_tol = _PROVEN_SHARE * tol if certificate in ("exact", "bounded") else tol
     is_wide, is_long = has_many_columns(X, loss), has_many_rows(X, loss)
     task = make_task(X, y, beta, loss, inner_tol, max_time, seed, is_large=is_wide or is_long)
+    form = "many columns" if is_wide else "many rows" if is_long else "cells"
+    _log.info("form %s: X %d×%d, beta %g, tol %g", form, *X.shape, beta, tol)
     history: list[dict[str, Any]] = []
 
     def record(best: Best) -> None:
@@ -191,6 +215,7 @@ def _train(
             "neurons": best.network(X).n_neurons,
         }
         history.append(row)
+        _log.debug("%(seconds).2f s: objective %(primal)g, bound %(bound)g, %(neurons)d neurons", row)
         if progress is not None:
             progress(dict(row))
 

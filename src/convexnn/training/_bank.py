@@ -13,6 +13,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from convexnn._types import Array, BoolArray
+from convexnn.cones import THREADS, run_in_threads, submit
 from convexnn.pricing.smooth import Columns, exact_values
 
 _GRAM_ROWS = 4096
@@ -50,10 +51,14 @@ def fit_of(columns: Columns, bank: Bank) -> Array:
     """Σ_k c_k s_k (Xu_k)_+ in float64 by row blocks."""
     V, weights = np.ascontiguousarray(bank.directions.T), bank.signs * bank.masses
     out = np.empty(columns.rows)
-    for lo in range(0, columns.rows, _FIT_ROWS):
-        Z = columns.fine[:, lo : lo + _FIT_ROWS].T @ V
-        np.maximum(Z, 0.0, out=Z)
-        np.matmul(Z, weights, out=out[lo : lo + _FIT_ROWS])
+
+    def fill(start: int, stop: int) -> None:
+        for lo in range(start * _FIT_ROWS, min(stop * _FIT_ROWS, columns.rows), _FIT_ROWS):
+            Z = columns.fine[:, lo : lo + _FIT_ROWS].T @ V
+            np.maximum(Z, 0.0, out=Z)
+            np.matmul(Z, weights, out=out[lo : lo + _FIT_ROWS])
+
+    run_in_threads(fill, -(-columns.rows // _FIT_ROWS))
     return out
 
 
@@ -66,11 +71,16 @@ def evaluate(columns: Columns, y: Array, beta: float, bank: Bank) -> Point:
 def gram(columns: Columns, U: Array, signs: Array) -> Array:
     """FᵀF (M×M)."""
     V = U.T.astype(np.float32)
-    total = np.zeros((len(U), len(U)))
-    for lo in range(0, columns.rows, _GRAM_ROWS):
-        Z = columns.coarse[:, lo : lo + _GRAM_ROWS].T @ V
-        np.maximum(Z, np.float32(0.0), out=Z)
-        total += Z.T @ Z
+
+    def add(first: int) -> Array:
+        part = np.zeros((len(U), len(U)))
+        for lo in range(first * _GRAM_ROWS, columns.rows, THREADS * _GRAM_ROWS):
+            Z = columns.coarse[:, lo : lo + _GRAM_ROWS].T @ V
+            np.maximum(Z, np.float32(0.0), out=Z)
+            part += Z.T @ Z
+        return part
+
+    total: Array = sum(job.result() for job in [submit(add, first) for first in range(THREADS)])
     total *= signs[:, None]
     total *= signs
     return total

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from convexnn._types import Array
+from convexnn.cones import single_blas
 from convexnn.losses import LossLike
 from convexnn.network import Network
 from convexnn.pricing.smooth import (
@@ -121,7 +121,7 @@ def train_many_rows(
         best.nu, best.rho, best.starts = task.y, top, _ZERO_STARTS
         best.bound = bound_of(task, task.y, top)
         return best, Status.ZERO
-    with ThreadpoolController().limit(limits=1, user_api="blas"):  # most products here are small
+    with single_blas():
         status = _guarded_run(task, best, none, top, record, warm_start)
     if not best.starts:  # no search was finished: the bound is that of ν = 0
         best.nu, best.rho, best.bound = np.zeros(n), 0.0, 0.0
