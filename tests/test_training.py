@@ -274,3 +274,13 @@ def test_more_columns_than_rows_is_trained_in_the_space_of_the_rows(loss: str) -
     if loss == "squared":
         proven = train(X, y, 0.2, loss=loss, tol=0.5, certificate="bounded", max_time=4)
         assert proven.certificate.kind in ("bounded", "exact")
+
+
+def test_the_network_has_at_most_n_neurons() -> None:
+    """Carathéodory: an optimum needs no more neurons than rows, also where the solver holds more."""
+    rng = np.random.default_rng(0)
+    X, y = np.hstack([rng.standard_normal((30, 6)), np.ones((30, 1))]), rng.standard_normal(30)
+    result = train(X, y, 1e-2, tol=1e-4)
+    assert result.network.n_neurons <= 30
+    assert result.certificate.primal == pytest.approx(result.network.objective(X, y, 1e-2), rel=1e-12)
+    assert result.certificate.relative_gap <= 1e-4

@@ -11,7 +11,7 @@ products run along contiguous memory. Row i of Q is the i-th basis vector of the
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import cache
+from functools import cache, partial
 from os import cpu_count
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -211,7 +211,7 @@ def project(unit, XT, mask, g, threshold, tight, k, Q, R, lam, u, z, work, halt)
     k = factor_rows(unit, tight, k, Q, R, rest)
     while True:
         _multipliers(Q, R, k, g, mask, tight, u, lam)
-        worst = np.int64(-1)
+        worst: Any = np.int64(-1)
         for j in range(k):
             if lam[j] < 0.0 and (worst < 0 or lam[j] < lam[worst]):
                 worst = j
@@ -248,7 +248,8 @@ def project(unit, XT, mask, g, threshold, tight, k, Q, R, lam, u, z, work, halt)
             for j in range(k):
                 r[j] = R[j, k] if k < d else dot(Q[j], a)
             solve_upper(R, k, r)
-            drop, step = np.int64(-1), np.inf
+            drop: Any = np.int64(-1)
+            step = np.inf
             for j in range(k):  # r is in units of x_i; multipliers are in units of s_i x_i
                 rate = r[j] if mask[tight[j]] else -r[j]
                 if rate > 0.0 and lam[j] < step * rate:
@@ -325,10 +326,8 @@ def run_until(deadline: float, kernel, total: int, *args) -> None:  # type: igno
     """
     halt = np.zeros(1, dtype=np.bool_)
     chunk = max(1, -(-total // (4 * THREADS)))
-    jobs = [
-        _pool.submit(kernel, *args, halt, start, min(start + chunk, total))
-        for start in range(0, total, chunk)
-    ]
+    work = partial(kernel, *args, halt)
+    jobs = [submit(work, start, min(start + chunk, total)) for start in range(0, total, chunk)]
     try:
         left = None if np.isinf(deadline) else max(0.0, deadline - perf_counter())
         unfinished = wait(jobs, timeout=left).not_done

@@ -333,6 +333,10 @@ def _result(
     is_cut = wanted.max_neurons is not None and network.n_neurons > wanted.max_neurons
     if is_cut and wanted.max_neurons is not None:
         network = _narrowed(task, network, wanted.max_neurons)
+    elif network.n_neurons > len(task.X):  # an optimum needs no more than n
+        from convexnn.landscape.neurons import prune  # which is above this module
+
+        network = prune(network, task.X)
     certificate = _certificate(task, best, network, wanted, begin)
     if status is Status.CONVERGED and certificate.relative_gap > wanted.tol * (1.0 + 1e-6):
         status = Status.WIDTH_LIMIT if is_cut else Status.UNPROVEN
