@@ -1,8 +1,6 @@
 """The scikit-learn estimators: conventions, wiring to `train`, and optimality end to end."""
 
-import warnings
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,22 +9,14 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from convexnn import pricing, training
+from convexnn import Certificate, pricing, training
 from convexnn.data import Scaler, five_points, load_breast_cancer, make_planted, make_spiral
 from convexnn.estimators import ConvexReLUClassifier, ConvexReLURegressor
 from convexnn.network import Network
 from convexnn.status import Status
 
 BOTH = [ConvexReLURegressor, ConvexReLUClassifier]
-
-
-@parametrize_with_checks([ConvexReLURegressor(tol=0.1), ConvexReLUClassifier(tol=0.1)])
-def test_scikit_learn_checks(estimator, check):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        check(estimator)
 
 
 # ------------------------------------------------------------------------------- wiring, with a fake train
@@ -44,10 +34,10 @@ def calls(monkeypatch):
             options["progress"](row)
         U = np.zeros((X.shape[1], 1))
         U[0] = 1.0
-        certificate = SimpleNamespace(relative_gap=0.25)
+        certificate = Certificate(2.0, 1.5, 0.5, 0.25, "exact", np.zeros(len(y)), beta, beta, 0, 0.5)
         return training.TrainResult(Network(U, np.array([2.0])), certificate, [row], seen["status"])
 
-    def beta_max(X, y, loss="squared", seed=0):
+    def beta_max(X, y, loss="squared", *, sample_weight=None, seed=0):
         seen.update(beta_max_loss=loss, beta_max_seed=seed)
         return seen["beta_max"]
 
@@ -163,11 +153,14 @@ def test_no_probabilities_without_the_logistic_loss(calls, loss):
 @pytest.mark.parametrize(
     ("model", "y", "message"),
     [
-        (ConvexReLUClassifier(), ["a", "b", "c", "a"], "Only binary classification is supported"),
+        (ConvexReLUClassifier(loss="huber"), LABELS, "A classifier takes the losses"),
+        (ConvexReLUClassifier(loss="softmax"), np.eye(4, 2, dtype=int), "takes 'logistic'"),
+        (ConvexReLUClassifier(class_weight="balanced"), np.eye(4, 2, dtype=int), "use sample_weight"),
+        (ConvexReLUClassifier(), np.arange(8).reshape(4, 2), "one label a row, or an indicator matrix"),
         (ConvexReLUClassifier(), ["a", "a", "a", "a"], "one class only"),
-        (ConvexReLUClassifier(loss="huber"), LABELS, "Unknown loss 'huber'"),
-        (ConvexReLURegressor(loss="huber"), [1, 2, 3, 4], "Unknown loss 'huber'"),
-        (ConvexReLURegressor(loss="hinge"), [1, 2, 3, 4], "a regression takes loss='squared'"),
+        (ConvexReLUClassifier(loss="cubed"), LABELS, "Unknown loss 'cubed'"),
+        (ConvexReLURegressor(loss="cubed"), [1, 2, 3, 4], "Unknown loss 'cubed'"),
+        (ConvexReLURegressor(loss="hinge"), [1, 2, 3, 4], "is for classes"),
         (ConvexReLURegressor(beta="best"), [1, 2, 3, 4], "positive number or 'auto'"),
         (ConvexReLURegressor(), [1, 2, np.nan, 4], "NaN"),
     ],

@@ -1,12 +1,10 @@
 """Stacks of convex fits: conventions, what each certificate is about, and objectives that do not rise."""
 
-import warnings
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from convexnn import Network, Status, certify
 from convexnn.data import make_spiral
@@ -32,26 +30,6 @@ def layer_features(model: object, X: np.ndarray) -> list[np.ndarray]:
         hidden = np.maximum(features[-1] @ network.U / np.linalg.norm(network.U, axis=0), 0)
         features.append(np.c_[hidden, Z if model.skip else Z[:, -1]])
     return features
-
-
-SLOW = ("check_regressor_data_not_an_array", "check_regressors_train")
-
-
-def scikit_learn_checks() -> list:
-    """Every check with its estimator; those that train on 200×10 noise are slow."""
-    models = (LayerwiseReLURegressor(tol=0.3), LayerwiseReLUClassifier(tol=0.3))
-    pairs = [pair for model in models for pair in estimator_checks_generator(model)]
-    return [
-        pytest.param(*pair, marks=[pytest.mark.slow] if pair[1].func.__name__ in SLOW else [])
-        for pair in pairs
-    ]
-
-
-@pytest.mark.parametrize(("estimator", "check"), scikit_learn_checks())
-def test_scikit_learn_checks(estimator, check):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        check(estimator)
 
 
 @both
@@ -156,7 +134,7 @@ def test_a_layer_that_was_cut_warns_and_says_which() -> None:
         (LayerwiseReLURegressor, {"loss": "logistic"}, "is for classes"),
         (LayerwiseReLURegressor, {"beta": -1.0}, "beta must be a positive"),
         (LayerwiseReLURegressor, {"beta": "many"}, "positive number or 'auto'"),
-        (LayerwiseReLUClassifier, {"loss": "huber"}, "Unknown loss"),
+        (LayerwiseReLUClassifier, {"loss": "cubed"}, "Unknown loss"),
     ],
 )
 def test_bad_input_is_refused(model: type, options: dict, message: str) -> None:

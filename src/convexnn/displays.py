@@ -103,7 +103,8 @@ class PathDisplay:
             raise ValueError("PathDisplay takes an estimator of one output or two classes.")
         result = path(
             _design(estimator, X), _targets(estimator, y), getattr(estimator, "betas_", None),
-            loss=estimator.loss, tol=estimator.tol, max_time=max_time,
+            loss=estimator.loss_ if hasattr(estimator, "classes_") else estimator.loss, tol=estimator.tol,
+            max_time=max_time,
         )  # fmt: skip
         scores = getattr(estimator, "scores_", None)
         chosen = None if scores is None else float(estimator.beta_)
@@ -350,6 +351,10 @@ def _fitted(estimator: Any, what: str) -> Any:
     if isinstance(getattr(estimator, "network_", None), Network):
         return estimator
     name = type(estimator).__name__
+    if hasattr(estimator, "n_gates") and hasattr(estimator, "network_"):
+        raise ValueError(f"{what} shows ReLU networks; a {name} has gates.")
+    if isinstance(getattr(getattr(estimator, "estimator_", None), "network_", None), Network):
+        raise ValueError(f"{what} takes the estimator_ of a {name}, not the {name} itself.")
     if type(estimator).__module__.startswith("convexnn."):
         raise ValueError(f"This {name} is not fitted yet: call fit first.")
     raise ValueError(f"{what} takes a fitted estimator of this package, not a {name}.")

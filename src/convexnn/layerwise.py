@@ -15,31 +15,41 @@ Source: Belilovsky, Eickenberg & Oyallon (ICML 2019) for greedy layers; the conv
 Pilanci & Ergen (ICML 2020).
 """
 
-import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from numpy.typing import NDArray
 
 from convexnn import training
 from convexnn._types import Array
-from convexnn.data import Scaler
-from convexnn.estimators import _beta, _design, _encode, _print_row, _seed
-from convexnn.losses import get_loss
+from convexnn.estimators._labels import decode_labels, loss_name, regression_loss
+from convexnn.estimators._progress import FitProgress, with_callbacks
+from convexnn.estimators._rows import Problem, design, make_problem
+from convexnn.estimators._shared import (
+    CertifiedClassifier,
+    CertifiedRegressor,
+    checked_classification,
+    checked_regression,
+    checked_rows,
+    choose_beta,
+    end_fit,
+    expected_target,
+    seed_of,
+    set_labels,
+    warn_unfinished,
+)
+from convexnn.losses import LossLike
 from convexnn.network import Network
 from convexnn.status import Status
 
 __all__ = ["LayerwiseReLUClassifier", "LayerwiseReLURegressor"]
 
 
-class LayerwiseReLURegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    r"""min ½‖f(Z_{k−1}) − y‖² + (β/2) Σ_j (‖u_j‖² + α_j²) for each layer k: global on its features alone.
+class LayerwiseReLURegressor(CertifiedRegressor):
+    r"""min L(f(Z_k), y) + (β/2) Σ_j (‖u_j‖² + ‖α_j‖₁²) for each layer k: global on its features alone.
 
     Parameters
     ----------
@@ -47,7 +57,8 @@ class LayerwiseReLURegressor(RegressorMixin, BaseEstimator):  # type: ignore[mis
         Convex fits in the stack; 1 is the ordinary two-layer network.
     beta : float or "auto", default "auto"
         Regularisation of every layer; "auto" is β_max/100 of the first layer.
-    loss : {"squared"}, default "squared"
+    loss : {"squared", "huber", "quantile", "squared_epsilon_insensitive", "poisson"} or object
+        As in `convexnn.ConvexReLURegressor`.
     tol : float, default 1e-3
         Relative duality gap at which each layer stops.
     max_time : float, optional
@@ -75,6 +86,7 @@ class LayerwiseReLURegressor(RegressorMixin, BaseEstimator):  # type: ignore[mis
     n_layers_ : int
         Layers trained: fewer than asked for once a layer is the zero network.
     beta_ : float
+    loss_ : str
     scaler_ : Scaler or None
     n_features_in_ : int
     feature_names_in_ : (d,) array of str
@@ -82,7 +94,11 @@ class LayerwiseReLURegressor(RegressorMixin, BaseEstimator):  # type: ignore[mis
     Raises
     ------
     ValueError
-        If an argument or the data are unfit; one sentence.
+        If an argument or the data are unfit; one sentence. A sparse X is refused: hidden features are dense.
+
+    Notes
+    -----
+    Ctrl-C: the layers so far are kept and can be used, and KeyboardInterrupt goes on.
 
     Examples
     --------
@@ -98,112 +114,7 @@ class LayerwiseReLURegressor(RegressorMixin, BaseEstimator):  # type: ignore[mis
         self,
         n_layers: int = 2,
         beta: float | Literal["auto"] = "auto",
-        loss: str = "squared",
-        tol: float = 1e-3,
-        max_time: float | None = None,
-        max_neurons: int | None = None,
-        skip: bool = True,
-        standardize: bool = True,
-        random_state: int | np.random.RandomState | None = 0,
-        verbose: bool = False,
-    ) -> None:
-        self.n_layers = n_layers
-        self.beta = beta
-        self.loss = loss
-        self.tol = tol
-        self.max_time = max_time
-        self.max_neurons = max_neurons
-        self.skip = skip
-        self.standardize = standardize
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def fit(self, X: ArrayLike, y: ArrayLike) -> "LayerwiseReLURegressor":
-        """Train on X (n, d) and y (n,); returns the estimator."""
-        rows, targets = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
-        if get_loss(self.loss).is_classification:
-            raise ValueError(f"The {self.loss} loss is for classes; a regression takes loss='squared'.")
-        _fit(self, rows, np.asarray(targets, dtype=np.float64))
-        return self
-
-    def predict(self, X: ArrayLike) -> Array:
-        """The last layer's output, (n,)."""
-        return list(_outputs(self, X))[-1]
-
-    def staged_predict(self, X: ArrayLike) -> Iterator[Array]:
-        """The output (n,) of each layer in turn."""
-        yield from _outputs(self, X)
-
-
-def _is_logistic(model: "LayerwiseReLUClassifier") -> bool:
-    if model.loss != "logistic":
-        raise AttributeError(f"predict_proba takes loss='logistic'; this classifier has {model.loss!r}.")
-    return True
-
-
-class LayerwiseReLUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    r"""min Σ ℓ(y_i f_i) + (β/2) Σ_j (‖u_j‖² + α_j²) for each layer k: global on its features alone.
-
-    Parameters
-    ----------
-    n_layers : int, default 2
-        Convex fits in the stack; 1 is the ordinary two-layer network.
-    beta : float or "auto", default "auto"
-        Regularisation of every layer; "auto" is β_max/100 of the first layer.
-    loss : {"logistic", "hinge", "squared_hinge", "squared"}, default "logistic"
-    tol : float, default 1e-3
-        Relative duality gap at which each layer stops.
-    max_time : float, optional
-        Seconds for the stack; a layer may take its share of what is left.
-    max_neurons : int, optional
-        Most neurons of a layer. A layer that was cut may be worse than the one before.
-    skip : bool, default True
-        Keep the input beside the hidden features; the column of ones is always kept.
-    standardize : bool, default True
-        Standardise the columns by the training rows and divide by √(d+1). False only appends the ones.
-    random_state : int, RandomState instance or None, default 0
-        Seed of the search.
-    verbose : bool, default False
-        Print one line an iteration.
-
-    Attributes
-    ----------
-    networks_ : list of Network
-        One a layer, each in the coordinates of its own features.
-    certificates_ : list of Certificate
-        For layer k the gap between its objective and the least on its features: about that layer alone.
-    objectives_ : list of float
-        The objectives of the layers; they do not rise (unless `max_neurons` cut one).
-    statuses_ : list of Status
-    n_layers_ : int
-        Layers trained: fewer than asked for once a layer is the zero network.
-    beta_ : float
-    scaler_ : Scaler or None
-    classes_ : (2,) array
-        The two labels, sorted.
-    n_features_in_ : int
-    feature_names_in_ : (d,) array of str
-
-    Raises
-    ------
-    ValueError
-        If an argument or the data are unfit; one sentence.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_breast_cancer
-    >>> from convexnn.layerwise import LayerwiseReLUClassifier
-    >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> model = LayerwiseReLUClassifier(tol=1e-2).fit(X[:200], y[:200])
-    >>> bool(model.objectives_[1] <= model.objectives_[0])
-    True
-    """
-
-    def __init__(
-        self,
-        n_layers: int = 2,
-        beta: float | Literal["auto"] = "auto",
-        loss: str = "logistic",
+        loss: LossLike = "squared",
         tol: float = 1e-3,
         max_time: float | None = None,
         max_neurons: int | None = None,
@@ -225,52 +136,153 @@ class LayerwiseReLUClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[m
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
+        tags.input_tags.sparse = False
         return tags
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> "LayerwiseReLUClassifier":
-        """Train on X (n, d) and two-class labels y (n,); returns the estimator."""
-        rows, labels = validate_data(self, X, y, dtype=np.float64)
-        get_loss(self.loss)
-        classes, signs = _encode(labels)
-        _fit(self, rows, signs)
-        self.classes_ = classes
+    @with_callbacks  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "LayerwiseReLURegressor":
+        """Train on X (n, d) and y (n,) or (n, c), with weights of the rows; returns the estimator."""
+        rows, targets, weights = checked_regression(self, X, y, sample_weight)
+        loss = regression_loss(self.loss)
+        progress = FitProgress(self, rows, targets, weights)
+        _fit(self, make_problem(rows, targets, weights, self.standardize), loss, progress)
         return self
 
-    def decision_function(self, X: ArrayLike) -> Array:
-        """The last layer's output, (n,): positive for ``classes_[1]``."""
+    def _scores(self, X: Any) -> Array:
         return list(_outputs(self, X))[-1]
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """``classes_[1]`` where the output is positive, else ``classes_[0]``; of shape (n,)."""
-        positive = self.decision_function(X) > 0
-        chosen: NDArray[Any] = self.classes_[positive.astype(np.intp)]
-        return chosen
-
-    def staged_predict(self, X: ArrayLike) -> Iterator[NDArray[Any]]:
-        """The labels (n,) of each layer in turn."""
+    def staged_predict(self, X: Any) -> Iterator[Array]:
+        """The prediction of each layer in turn."""
         for output in _outputs(self, X):
-            yield self.classes_[(output > 0).astype(np.intp)]
+            yield expected_target(output, self.loss_)
 
-    @available_if(_is_logistic)  # type: ignore[untyped-decorator]
-    def predict_proba(self, X: ArrayLike) -> Array:
-        """(1 − σ(f), σ(f)) with σ(f) = 1/(1 + e^{−f}), of shape (n, 2) in the order of ``classes_``."""
-        f = self.decision_function(X)
-        return np.exp(-np.logaddexp(0.0, np.column_stack([f, -f])))
+
+class LayerwiseReLUClassifier(CertifiedClassifier):
+    r"""min L(f(Z_k), y) + (β/2) Σ_j (‖u_j‖² + ‖α_j‖₁²) for each layer k: global on its features alone.
+
+    Two classes, more, and indicator matrices are as in `convexnn.ConvexReLUClassifier`.
+
+    Parameters
+    ----------
+    n_layers : int, default 2
+        Convex fits in the stack; 1 is the ordinary two-layer network.
+    beta : float or "auto", default "auto"
+        Regularisation of every layer; "auto" is β_max/100 of the first layer.
+    loss : {"logistic", "hinge", "squared_hinge", "squared"}, default "logistic"
+    tol : float, default 1e-3
+        Relative duality gap at which each layer stops.
+    max_time : float, optional
+        Seconds for the stack; a layer may take its share of what is left.
+    max_neurons : int, optional
+        Most neurons of a layer. A layer that was cut may be worse than the one before.
+    skip : bool, default True
+        Keep the input beside the hidden features; the column of ones is always kept.
+    standardize : bool, default True
+        Standardise the columns by the training rows and divide by √(d+1). False only appends the ones.
+    class_weight : dict, "balanced" or None, default None
+        As in `convexnn.ConvexReLUClassifier`.
+    random_state : int, RandomState instance or None, default 0
+        Seed of the search.
+    verbose : bool, default False
+        Print one line an iteration.
+
+    Attributes
+    ----------
+    networks_ : list of Network
+        One a layer, each in the coordinates of its own features.
+    certificates_ : list of Certificate
+        For layer k the gap between its objective and the least on its features: about that layer alone.
+    objectives_ : list of float
+        The objectives of the layers; they do not rise (unless `max_neurons` cut one).
+    statuses_ : list of Status
+    n_layers_ : int
+        Layers trained: fewer than asked for once a layer is the zero network.
+    beta_ : float
+    loss_ : str
+    scaler_ : Scaler or None
+    classes_, multilabel_
+        As in `convexnn.ConvexReLUClassifier`.
+    n_features_in_ : int
+    feature_names_in_ : (d,) array of str
+
+    Raises
+    ------
+    ValueError
+        If an argument or the data are unfit; one sentence. A sparse X is refused: hidden features are dense.
+
+    Notes
+    -----
+    Ctrl-C: the layers so far are kept and can be used, and KeyboardInterrupt goes on.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from convexnn.layerwise import LayerwiseReLUClassifier
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = LayerwiseReLUClassifier(tol=1e-2).fit(X[:200], y[:200])
+    >>> bool(model.objectives_[1] <= model.objectives_[0])
+    True
+    """
+
+    def __init__(
+        self,
+        n_layers: int = 2,
+        beta: float | Literal["auto"] = "auto",
+        loss: LossLike = "logistic",
+        tol: float = 1e-3,
+        max_time: float | None = None,
+        max_neurons: int | None = None,
+        skip: bool = True,
+        standardize: bool = True,
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+        verbose: bool = False,
+    ) -> None:
+        self.n_layers = n_layers
+        self.beta = beta
+        self.loss = loss
+        self.tol = tol
+        self.max_time = max_time
+        self.max_neurons = max_neurons
+        self.skip = skip
+        self.standardize = standardize
+        self.class_weight = class_weight
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        return tags
+
+    @with_callbacks  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "LayerwiseReLUClassifier":
+        """Train on X (n, d) and labels y (n,) or (n, k), with weights of the rows; returns the estimator."""
+        rows, y, labels, weights = checked_classification(self, X, y, sample_weight)
+        progress = FitProgress(self, rows, y, weights)
+        set_labels(self, labels)
+        _fit(self, make_problem(rows, labels.targets, weights, self.standardize), labels.loss, progress)
+        return self
+
+    def _scores(self, X: Any) -> Array:
+        return list(_outputs(self, X))[-1]
+
+    def staged_predict(self, X: Any) -> Iterator[NDArray[Any]]:
+        """The labels of each layer in turn."""
+        for output in _outputs(self, X):
+            yield decode_labels(output, self.classes_, self.multilabel_)
 
 
 _Model = LayerwiseReLURegressor | LayerwiseReLUClassifier
 
 
-def _fit(model: _Model, X: Array, y: Array) -> None:
-    """Train layer after layer on validated data, and set the fitted attributes."""
+def _fit(model: _Model, problem: Problem, loss: LossLike, progress: FitProgress) -> None:
+    """Train layer after layer, and set the fitted attributes."""
     if model.n_layers < 1:
         raise ValueError(f"n_layers must be at least 1; it is {model.n_layers!r}.")
-    begin = perf_counter()
-    model.scaler_ = Scaler.fit(X) if model.standardize else None
-    Z = features = _design(model.scaler_, X)
-    seed = _seed(model.random_state)
-    model.beta_ = _beta(model.beta, Z, y, model.loss, seed)
+    begin, seed = perf_counter(), seed_of(model.random_state)
+    Z = features = problem.Z
+    beta = choose_beta(model.beta, problem, loss, seed)
     results: list[training.TrainResult] = []
     for k in range(model.n_layers):
         left = None
@@ -278,24 +290,24 @@ def _fit(model: _Model, X: Array, y: Array) -> None:
             left = max(1e-3, (model.max_time - (perf_counter() - begin)) / (model.n_layers - k))
         results.append(
             training.train(
-                features, y, model.beta_, loss=model.loss, tol=model.tol, max_time=left,
-                max_neurons=model.max_neurons, seed=seed,
+                features, problem.y, beta, loss=loss, sample_weight=problem.weights, tol=model.tol,
+                max_time=left, max_neurons=model.max_neurons, seed=seed,
                 warm_start=_same_function(results[-1].network, features.shape[1]) if results else None,
-                progress=_print_row if model.verbose else None,
+                progress=progress.step if progress.wanted else None,
             )
         )  # fmt: skip
-        if not results[-1].network.n_neurons:
+        if not results[-1].network.n_neurons or results[-1].status is Status.INTERRUPTED:
             break
         features = _features(results[-1].network, features, Z, model.skip)
+    model.scaler_, model.beta_, model.loss_ = problem.scaler, beta, loss_name(loss)
     model.networks_ = [r.network for r in results]
-    model.certificates_ = [r.certificate for r in results]
+    model.certificates_ = [replace(r.certificate, nu=problem.restore(r.certificate.nu)) for r in results]
     model.objectives_ = [r.certificate.primal for r in results]
     model.statuses_ = [r.status for r in results]
     model.n_layers_ = len(results)
     for k, result in enumerate(results):
-        if result.status not in (Status.CONVERGED, Status.ZERO):
-            gap = f"Its relative gap is {result.certificate.relative_gap:.2g}, tol is {model.tol:g}."
-            warnings.warn(f"Layer {k + 1}: {result.status} {gap}", ConvergenceWarning, stacklevel=3)
+        warn_unfinished(result.status, result.certificate, model.tol, progress, f"Layer {k + 1}: ")
+    end_fit(results[-1].status, progress)
 
 
 def _features(network: Network, features: Array, Z: Array, skip: bool) -> Array:
@@ -305,22 +317,24 @@ def _features(network: Network, features: Array, Z: Array, skip: bool) -> Array:
 
 
 def _same_function(network: Network, width: int) -> Network:
-    """f = H a⁺ − H a⁻ as two neurons on [H, …]: the function of `network` at no larger penalty."""
-    mass = np.linalg.norm(network.U, axis=0) * network.alpha
-    blocks = np.zeros((width, 2))
-    blocks[: len(mass), 0] = np.maximum(mass, 0.0)
-    blocks[: len(mass), 1] = np.maximum(-mass, 0.0)
+    """f_c = H a⁺ − H a⁻ as two neurons an output on [H, …]: the same function at no larger penalty."""
+    masses = np.linalg.norm(network.U, axis=0)[:, None] * network.alpha.reshape(len(network.alpha), -1)
+    outputs = masses.shape[1]
+    blocks = np.zeros((width, 2 * outputs))
+    blocks[: len(masses), 0::2] = np.maximum(masses, 0.0)
+    blocks[: len(masses), 1::2] = np.maximum(-masses, 0.0)
     size = np.linalg.norm(blocks, axis=0)
     keep = size > 0
     root = np.sqrt(size[keep])
-    return Network(blocks[:, keep] / root, np.array([1.0, -1.0])[keep] * root)
+    alpha = np.repeat(np.eye(outputs), 2, axis=0) * np.tile([1.0, -1.0], outputs)[:, None]
+    alpha = alpha[keep] * root[:, None]
+    return Network(blocks[:, keep] / root, alpha[:, 0] if network.alpha.ndim == 1 else alpha)
 
 
-def _outputs(model: _Model, X: ArrayLike) -> Iterator[Array]:
+def _outputs(model: _Model, X: Any) -> Iterator[Array]:
     """The output of each layer for new rows."""
-    check_is_fitted(model)
-    rows = validate_data(model, X, dtype=np.float64, reset=False)
-    Z = features = _design(model.scaler_, rows)
+    rows = checked_rows(model, X)
+    Z = features = design(model.scaler_, rows)
     for network in model.networks_:
         yield network.predict(features)
         if network.n_neurons:

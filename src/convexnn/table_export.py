@@ -31,7 +31,7 @@ def as_estimator(model: TableModel) -> Any:
     estimator: Any
     if encoder.task == "classification":
         estimator = ConvexReLUClassifier(beta=model.beta, loss=model.loss)
-        estimator.classes_ = np.array(encoder.classes)
+        estimator.classes_, estimator.multilabel_ = np.array(encoder.classes), False
     else:
         estimator = ConvexReLURegressor(beta=model.beta, loss=model.loss)
         mean = np.zeros((network.n_features, 1))

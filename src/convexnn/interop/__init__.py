@@ -11,12 +11,12 @@ library that leaves biases free minimises less: its own optimum may lie below th
 
 What the penalties of the libraries are in these units (n samples):
 
-=====================================================  ======================================
-scikit-learn MLP, ``alpha``, lbfgs                     β = alpha (biases free)
+======================================================  ======================================
+scikit-learn MLP, ``alpha``, lbfgs                      β = alpha (biases free)
 scikit-learn MLP, ``alpha``, sgd or adam, batches of B  β = alpha·n/B (biases free)
-torch, ``weight_decay``, MSE, mean | sum               β = weight_decay·n/2 | weight_decay/2
-torch, ``weight_decay``, logistic, mean | sum          β = weight_decay·n | weight_decay
-=====================================================  ======================================
+torch, ``weight_decay``, MSE, mean | sum                β = weight_decay·n/2 | weight_decay/2
+torch, ``weight_decay``, logistic, mean | sum           β = weight_decay·n | weight_decay
+======================================================  ======================================
 
 Those of torch hold for SGD and Adam on all parameters, biases included, and full batches (or mean reductions
 over batches of size B, with n kept, not B). The decay of AdamW is not a penalty and has no β.

@@ -72,11 +72,32 @@ def _rounded(values: NDArray[Any], dtype: type[np.floating[Any]]) -> NDArray[Any
     return rounded
 
 
+def regression_steps(
+    layers: Layers, source: str, output: str, dtype: type[np.floating[Any]], name: Callable[[str], str]
+) -> tuple[Steps, str]:
+    """From the tensor `source` to the prediction `output`, exp(f) for rates; and the name of f."""
+    if not layers.is_rate:
+        return score_steps(layers, source, output, dtype, name), output
+    score = name("score")
+    steps = score_steps(layers, source, score, dtype, name)
+    steps.nodes.append(("Exp", [score], output, {}))
+    return steps, score
+
+
 def label_steps(
     layers: Layers, score: str, label: str, dtype: type[np.floating[Any]], name: Callable[[str], str]
 ) -> Steps:
-    """The label of each row: the second class where the score is positive, or the class of largest score."""
+    """The label of each row: the second class where the score is positive, or the class of largest score.
+
+    With several labels a row: (n, k) of 0 and 1.
+    """
     steps, index, flat = Steps(), name("index"), name("index_flat")
+    if layers.multilabel:
+        positive = name("positive")
+        steps.constants[zero := name("zero")] = np.zeros(1, dtype)
+        steps.nodes.append(("Greater", [score, zero], positive, {}))
+        steps.nodes.append(("Cast", [positive], label, {"to": INT64}))
+        return steps
     if layers.W2.shape[1] == 1:
         positive = name("positive")
         steps.constants[zero := name("zero")] = np.zeros(1, dtype)
@@ -113,7 +134,7 @@ def output_steps(
     For two classes the scores are (−f, f).
     """
     steps, both = Steps(), score
-    if layers.W2.shape[1] == 1:
+    if layers.W2.shape[1] == 1 and not layers.multilabel:
         minus, both = name("minus_score"), name("scores_both")
         steps.nodes.append(("Neg", [score], minus, {}))
         steps.nodes.append(("Concat", [minus, score], both, {"axis": 1}))
@@ -124,6 +145,6 @@ def output_steps(
 
 def probability_operator(layers: Layers) -> str | None:
     """What makes probabilities of the scores; None where the classifier's loss gives none."""
-    if layers.W2.shape[1] == 1:
+    if layers.W2.shape[1] == 1 or layers.multilabel:
         return "Sigmoid" if layers.loss == "logistic" else None
     return "Softmax" if layers.loss == "softmax" else None

@@ -101,6 +101,16 @@ def certify_model(
     ------
     ValueError
         If the model is not of this kind, or no positive β is given or can be read off.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convexnn.interop import certify_model
+    >>> X = np.array([[-1.0], [0.0], [2.0]])
+    >>> model = (np.array([[1.0]]), np.zeros(1), np.ones(1), 0.0)  # W₁, b₁, w₂, b₂
+    >>> result = certify_model(model, X, np.array([0.0, 0.0, 2.0]), beta=0.1)
+    >>> result.certificate.kind, result.certificate.primal
+    ('exact', 0.1)
     """
     foreign = _as_foreign(model)
     loss = loss or foreign.loss or "squared"

@@ -29,7 +29,9 @@ class Layers:
     classes : (k,) array or None
         Labels of a classifier; c is 1 for two classes.
     loss : str or None
-        The loss of an estimator.
+        The loss that was trained. `predict` of a Poisson regression is exp(f), see `is_rate`.
+    multilabel : bool
+        Whether a classifier has one label for each output.
     names : (d,) array or None
         Names of its columns.
     """
@@ -42,6 +44,12 @@ class Layers:
     classes: NDArray[Any] | None = None
     loss: str | None = None
     names: NDArray[Any] | None = None
+    multilabel: bool = False
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether the prediction is exp(f)."""
+        return self.loss == "poisson"
 
     def folded(self) -> tuple[Array, Array | None]:
         """(W₁, b₁ − shiftᵀW₁): the first layer on x itself."""
@@ -51,7 +59,7 @@ class Layers:
 
 
 def read_layers(model: Any) -> Layers:
-    """The layers of a `Network` or of a fitted estimator.
+    """The layers of a `Network`, a fitted estimator, or `ReLUFeatures`, whose output is the hidden layer.
 
     Raises
     ------
@@ -61,8 +69,12 @@ def read_layers(model: Any) -> Layers:
     if isinstance(model, Network):
         U, W2 = _with_neurons(model)
         return Layers(U, None, W2, np.zeros(W2.shape[1]))
+    if hasattr(model, "transform") and hasattr(model, "estimator_"):
+        return _hidden(read_layers(model.estimator_), getattr(model, "feature_names_in_", None))
     if not isinstance(getattr(model, "network_", None), Network):
         what = type(model).__name__
+        if hasattr(model, "network_") and hasattr(model, "n_gates"):
+            raise ValueError(f"A {what} has gates in place of ReLUs: no export holds them. Keep a pickle.")
         if type(model).__module__.startswith("convexnn."):
             raise ValueError(f"This {what} is not fitted yet: call fit first.")
         raise ValueError(f"An export takes a Network or a fitted estimator of this package, not a {what}.")
@@ -73,9 +85,16 @@ def read_layers(model: Any) -> Layers:
     W1 = U[:d] if scaler is None else U[:d] / (scaler.scale[:, None] * root)
     return Layers(
         W1, U[d] / root, W2, np.zeros(W2.shape[1]), shift=None if scaler is None else scaler.mean,
-        classes=getattr(model, "classes_", None), loss=getattr(model.loss, "name", model.loss),
-        names=getattr(model, "feature_names_in_", None),
+        classes=getattr(model, "classes_", None),
+        loss=getattr(model, "loss_", getattr(model.loss, "name", model.loss)),
+        names=getattr(model, "feature_names_in_", None), multilabel=getattr(model, "multilabel_", False),
     )  # fmt: skip
+
+
+def _hidden(layers: Layers, names: NDArray[Any] | None) -> Layers:
+    """The hidden layer as the output: W₂ is the identity."""
+    m = layers.W1.shape[1]
+    return Layers(layers.W1, layers.b1, np.eye(m), np.zeros(m), layers.shift, names=names)
 
 
 def _with_neurons(network: Network) -> tuple[Array, Array]:

@@ -7,7 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convexnn.interop._extras import load_extra
-from convexnn.interop._steps import Steps, label_steps, output_steps, probability_operator, score_steps
+from convexnn.interop._steps import (
+    Steps,
+    label_steps,
+    output_steps,
+    probability_operator,
+    regression_steps,
+    score_steps,
+)
 from convexnn.interop.foreign import Foreign, from_arrays
 from convexnn.interop.graph import read_graph
 from convexnn.interop.layers import Layers, read_layers
@@ -26,7 +33,8 @@ def to_onnx(model: Any, *, target_opset: int = OPSET) -> Any:
     The input is ``X``, float32 [None, d]. A network or a regressor has the output ``variable`` [None, c]. A
     classifier has ``label`` [None], int64 or text, and ``probabilities`` [None, k] in the order of
     ``classes_`` (a tensor: no ZipMap); where its loss gives no probabilities, ``scores`` [None, k] in their
-    place, (−f, f) for two classes. Only operators of the standard domain are used.
+    place, (−f, f) for two classes. With several labels a row, ``label`` is [None, k] of 0 and 1. A Poisson
+    regression gives exp(f), as `predict` does. Only operators of the standard domain are used.
 
     Parameters
     ----------
@@ -83,14 +91,18 @@ def _steps_and_outputs(layers: Layers, onnx: Any) -> tuple[Steps, list[Any], str
         return onnx.helper.make_tensor_value_info(name, kind, list(shape))
 
     number, c = onnx.TensorProto.FLOAT, layers.W2.shape[1]
-    score = "variable" if layers.classes is None else "score"
-    steps = score_steps(layers, "X", score, np.float32, str)
     if layers.classes is None:
-        return steps, [value(score, number, None, c)], score
+        steps, score = regression_steps(layers, "X", "variable", np.float32, str)
+        return steps, [value("variable", number, None, c)], score
+    score = "score"
+    steps = score_steps(layers, "X", score, np.float32, str)
     label = label_steps(layers, score, "label", np.float32, str)
     second = "probabilities" if probability_operator(layers) else "scores"
     tail = output_steps(layers, score, second, str)
     whole = Steps(steps.nodes + label.nodes + tail.nodes, steps.constants | label.constants | tail.constants)
+    if layers.multilabel:
+        both = [value("label", onnx.TensorProto.INT64, None, c), value(second, number, None, c)]
+        return whole, both, score
     text = whole.constants["classes"].dtype == object
     kind = onnx.TensorProto.STRING if text else onnx.TensorProto.INT64
     return whole, [value("label", kind, None), value(second, number, None, max(c, 2))], score

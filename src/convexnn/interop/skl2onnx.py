@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from convexnn.interop._extras import load_extra
-from convexnn.interop._steps import Steps, label_steps, output_steps, score_steps
+from convexnn.interop._steps import Steps, label_steps, output_steps, regression_steps, score_steps
 from convexnn.interop.layers import read_layers
 
 _OPTIONS = {
@@ -22,10 +22,11 @@ def register_skl2onnx() -> None:
     """Let ``skl2onnx.to_onnx`` and ``convert_sklearn`` convert our estimators, alone or inside a Pipeline.
 
     Call it once before a conversion; calling it again does nothing new. Outputs are those of skl2onnx: a
-    regressor has ``variable``, a classifier ``label`` and ``probabilities``. As for LinearSVC there, a
-    classifier without probabilities puts its scores into ``probabilities``, (−f, f) for two classes. The
-    options are ``zipmap``, ``output_class_labels``, ``raw_scores`` and ``nocl``, as for linear models there;
-    they belong to the estimator: ``options={id(pipeline[-1]): {"zipmap": False}}``.
+    regressor and `ReLUFeatures` have ``variable``, a classifier ``label`` and ``probabilities``.
+    As for LinearSVC there, a classifier without probabilities puts its scores into ``probabilities``, (−f, f)
+    for two classes. The options are ``zipmap``, ``output_class_labels``, ``raw_scores`` and ``nocl``, as for
+    linear models there; they belong to the estimator:
+    ``options={id(pipeline[-1]): {"zipmap": False}}``.
 
     Raises
     ------
@@ -49,9 +50,16 @@ def _estimators() -> list[type]:
         ConvexReLUClassifierCV,
         ConvexReLURegressor,
         ConvexReLURegressorCV,
+        ReLUFeatures,
     )
 
-    return [ConvexReLUClassifier, ConvexReLUClassifierCV, ConvexReLURegressor, ConvexReLURegressorCV]
+    return [
+        ConvexReLUClassifier,
+        ConvexReLUClassifierCV,
+        ConvexReLURegressor,
+        ConvexReLURegressorCV,
+        ReLUFeatures,
+    ]
 
 
 def _regressor_shape(operator: Any) -> None:
@@ -67,7 +75,7 @@ def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
     source, dtype = _source(scope, operator, container)
     layers = read_layers(operator.raw_operator)
     name = scope.get_unique_variable_name
-    _add(scope, container, score_steps(layers, source, operator.outputs[0].full_name, dtype, name))
+    _add(scope, container, regression_steps(layers, source, operator.outputs[0].full_name, dtype, name)[0])
 
 
 def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
@@ -76,6 +84,11 @@ def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
     model = operator.raw_operator
     classes = load_extra("skl2onnx.common.utils_classifier", "register_skl2onnx", "onnx").get_label_classes
     layers = replace(read_layers(model), classes=classes(scope, model))
+    if layers.multilabel:
+        raise ValueError(
+            "A classifier of several labels a row converts by convexnn.interop.to_onnx, alone: skl2onnx has "
+            "no such output for it."
+        )
     name: Callable[[str], str] = scope.get_unique_variable_name
     score = name("score")
     label, second = (output.full_name for output in operator.outputs)

@@ -91,7 +91,7 @@ def _fitted_shell(layers: Layers, shape: tuple[int, ...]) -> Any:
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     options = {"hidden_layer_sizes": (shape[1],), "solver": "lbfgs", "max_iter": 1, "random_state": 0}
-    n = 2 if layers.classes is None else len(layers.classes)
+    n = 2 if layers.classes is None or layers.multilabel else len(layers.classes)
     X: Any = np.zeros((n, shape[0]))
     if layers.names is not None:
         import pandas as pd
@@ -99,7 +99,11 @@ def _fitted_shell(layers: Layers, shape: tuple[int, ...]) -> Any:
         X = pd.DataFrame(X, columns=layers.names)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        c = layers.W2.shape[1]
+        if layers.multilabel:
+            return MLPClassifier(**options).fit(X, np.array([[0] * c, [1] * c]))
         if layers.classes is not None:
             return MLPClassifier(**options).fit(X, layers.classes)
-        c = layers.W2.shape[1]
+        if layers.is_rate:
+            options["loss"] = "poisson"
         return MLPRegressor(**options).fit(X, np.zeros(n) if c == 1 else np.zeros((n, c)))

@@ -68,7 +68,7 @@ def to_torch(model: Any, *, dtype: Any = None) -> Any:
     model : Network or fitted estimator of this package
         A network gives layers without biases, on the network's own columns. An estimator gives a bias in the
         first layer and takes the columns that its `predict` takes: the scaler is folded into that layer. For
-        a classifier the module computes `decision_function`.
+        a classifier the module computes `decision_function`, for a Poisson regression the log of `predict`.
     dtype : torch.dtype, optional
         float32 by default. For columns whose mean is hundreds of times their spread, or to compare digits,
         take ``torch.float64``: folding leaves differences of large numbers.

@@ -1,0 +1,133 @@
+"""Regression to the global optimum."""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from convexnn.estimators._labels import regression_loss
+from convexnn.estimators._progress import FitProgress, with_callbacks
+from convexnn.estimators._rows import make_problem
+from convexnn.estimators._shared import CertifiedRegressor, checked_regression, fit_network
+from convexnn.losses import LossLike
+
+__all__ = ["ConvexReLURegressor"]
+
+
+class ConvexReLURegressor(CertifiedRegressor):
+    r"""min Σ ω_i ℓ(f(z_i), y_i) + (β/2) Σ_j (‖u_j‖² + ‖α_j‖₁²), globally, with a certificate.
+
+    f(Z) = (Z U)₊ α with Z = [(X − mean)/scale, 1]/√(d+1), or [X, 1] without standardisation. The target is
+    taken as it is, neither centred nor scaled: the bias column carries its mean, and β counts against that
+    too, so for a target far from zero compared with its spread use
+    ``sklearn.compose.TransformedTargetRegressor(regressor, transformer=StandardScaler())``.
+
+    Parameters
+    ----------
+    beta : float or "auto", default "auto"
+        Regularisation, positive; "auto" is β_max/100 for the training data. The loss is a sum over
+        samples, so a fixed β weighs less the more rows there are.
+    loss : {"squared", "huber", "quantile", "squared_epsilon_insensitive", "poisson"} or object
+        By name with the parameters' defaults, or from `convexnn.losses`: ``Huber(0.5)``, ``Quantile(0.9)``.
+        With "poisson" f is the logarithm of the rate, and `predict` returns the rate exp(f).
+    tol : float, default 1e-3
+        Relative duality gap at which training stops.
+    max_time : float, optional
+        Seconds after which training stops with the best network so far and a ConvergenceWarning.
+    max_neurons : int, optional
+        Most neurons the network may have.
+    standardize : bool, default True
+        Standardise the columns by the training rows (and their weights) and divide by √(d+1). False only
+        appends the ones.
+    warm_start : bool, default False
+        Start from the network of the last `fit`, in place of a random one.
+    random_state : int, RandomState instance or None, default 0
+        Seed of the search. The optimum does not depend on it beyond `tol`.
+    verbose : bool, default False
+        Print one line an iteration. With scikit-learn 1.9 or newer ``set_callbacks`` takes its callbacks.
+
+    Attributes
+    ----------
+    network_ : Network
+        The network in the coordinates of Z, not of X: ``network_.predict(scaler_.transform(X))``.
+    scaler_ : Scaler or None
+        Makes Z of X; None without standardisation.
+    coefs_ : list of two arrays
+        [U, alpha] of `network_`: (d+1, m) and (m,) or (m, c). The last row of U holds the biases.
+    certificate_ : Certificate
+        The gap to the global optimum and the kind of bound it rests on.
+    beta_ : float
+        The β used.
+    loss_ : str
+        Name of the loss.
+    history_ : list of dict
+        One row an iteration: seconds, iteration, primal, bound, neurons.
+    n_iter_ : int
+        Rows of `history_`.
+    status_ : Status
+        Why training stopped; ``str(status_)`` is a sentence.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : (d,) array of str
+        Their names, where X had names that are strings.
+
+    Raises
+    ------
+    ValueError
+        If an argument or the data are unfit; one sentence.
+
+    Notes
+    -----
+    Sparse X: with at least as many columns as rows it stays sparse, and the optimum is that of the dense X.
+    With fewer columns training needs a dense copy, which is refused above one gigabyte.
+
+    `score` is R², whatever the loss.
+
+    Ctrl-C: the fitted attributes are set to the best network so far, with its certificate, and then
+    KeyboardInterrupt goes on, so that a grid search or a loop ends too. The estimator can be used after it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from convexnn.estimators import ConvexReLURegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = ConvexReLURegressor().fit(X, y)
+    >>> bool(model.certificate_.relative_gap <= 1e-3)
+    True
+    """
+
+    def __init__(
+        self,
+        beta: float | Literal["auto"] = "auto",
+        loss: LossLike = "squared",
+        tol: float = 1e-3,
+        max_time: float | None = None,
+        max_neurons: int | None = None,
+        standardize: bool = True,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = 0,
+        verbose: bool = False,
+    ) -> None:
+        self.beta = beta
+        self.loss = loss
+        self.tol = tol
+        self.max_time = max_time
+        self.max_neurons = max_neurons
+        self.standardize = standardize
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @with_callbacks  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "ConvexReLURegressor":
+        """Train on X (n, d), dense, sparse or a frame, and y (n,) or (n, c); returns the estimator.
+
+        `sample_weight` (n,) are weights ω ≥ 0 of the rows; they are not normalised.
+        """
+        rows, targets, weights = checked_regression(self, X, y, sample_weight)
+        loss = regression_loss(self.loss)
+        progress = FitProgress(self, rows, targets, weights)
+        fit_network(
+            self, make_problem(rows, targets, weights, self.standardize), loss, progress, beta=self.beta,
+            max_neurons=self.max_neurons, max_time=self.max_time, warm_start=self.warm_start,
+        )  # fmt: skip
+        return self
