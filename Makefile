@@ -3,7 +3,9 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SETUP := pyproject.toml constraints.txt
 
-.PHONY: demo test test-slow lint bench docs clean
+LOWEST := solvers training estimators cli package tables network
+
+.PHONY: demo test test-slow test-lowest lint bench docs release-check clean
 .NOTPARALLEL:
 
 demo: .venv/has-cvxpy
@@ -15,6 +17,11 @@ test: .venv/has-test
 test-slow: .venv/has-test
 	$(PY) -m pytest -q -m slow tests
 
+# The fast core tests with the oldest supported versions, installed in an environment of its own.
+test-lowest: .venv-lowest/has-test
+	cd tests && NUMBA_CACHE_DIR=../.venv-lowest/numba ../.venv-lowest/bin/python -m pytest -q -m "not slow" \
+		$(addprefix test_,$(addsuffix .py,$(LOWEST)))
+
 lint: .venv/has-test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -23,12 +30,17 @@ lint: .venv/has-test
 bench: .venv/has-test
 	$(PY) benchmarks/run.py
 
-docs: .venv/has-test
+docs: .venv/has-docs
 	$(PY) docs/make_pictures.py
-	$(PY) -m pytest -q tests/test_docs.py
+	$(PY) -m sphinx -M html docs docs/_build -W --keep-going
+	$(PY) docs/check_links.py
+
+# Builds dist/, installs wheel and source archive in empty environments, and tries them there.
+release-check: .venv/has-test
+	$(PY) .ci/release_check.py
 
 clean:
-	rm -rf .venv demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest demo dist build docs/_build docs/auto_examples docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/has-base: $(SETUP)
 	test -x $(PY) || python3 -m venv .venv
@@ -39,6 +51,16 @@ clean:
 	$(PIP) -e ".[cvxpy]"
 	touch $@
 
+.venv/has-docs: .venv/has-cvxpy
+	$(PIP) -e ".[cvxpy,torch,onnx,parquet,docs]"
+	touch $@
+
 .venv/has-test: .venv/has-cvxpy
 	$(PIP) -e ".[cvxpy,torch,onnx,parquet,dev]"
+	touch $@
+
+.venv-lowest/has-test: pyproject.toml constraints-lowest.txt $(wildcard src/convexnn/*.py src/convexnn/*/*.py)
+	test -x .venv-lowest/bin/python || python3 -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt \
+		".[cvxpy,onnx,parquet]" pytest hypothesis
 	touch $@

@@ -282,8 +282,8 @@ def half_cells(A, z):  # type: ignore[no-untyped-def]
         return A[:1]
     if r == 2:
         return _interval_cells(A)
-    G, keys = _room(A, z, 1, 4 * m)  # row 0 is the first cell
-    count = 1
+    count = np.int64(1)  # typed from the start, or its users are compiled twice
+    G, keys = _room(A, z, count, 4 * m)  # row 0 is the first cell
     for k in range(1, m):
         h = _reflector(A[k])
         B, length = _restrict(A, k, h)

@@ -77,7 +77,8 @@ def _mask_and_dot(Z: Real, alpha: Real, f: Real) -> None:
 @njit(cache=True)
 def _finish_gradient(U: Real, alpha: Real, H: Real, grad_alpha: Real, beta: float) -> None:
     """grad_α ← Σ_k H_k∘U_k + βα, then H ← H diag(α) + βU."""
-    grad_alpha[:] = beta * alpha
+    for j in range(U.shape[1]):
+        grad_alpha[j] = beta * alpha[j]
     for k in range(U.shape[0]):
         for j in range(U.shape[1]):
             grad_alpha[j] += H[k, j] * U[k, j]

@@ -9,10 +9,10 @@ Layout of the compiled code: rows of X are normalised and stored column by colum
 products run along contiguous memory. Row i of Q is the i-th basis vector of the span of the tight rows.
 """
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache, partial
-from os import cpu_count
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -29,8 +29,18 @@ FEASIBLE = 1e-11
 #: A row whose part outside the span of the tight rows is shorter than this adds nothing.
 DEPENDENT = 1e-9
 
-THREADS = max(1, min(8, cpu_count() or 1))
+THREADS = max(1, min(8, os.cpu_count() or 1))
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="convexnn")
+
+
+def _renew_pool() -> None:
+    """New threads: those of a parent process do not live on in its forked child."""
+    global _pool
+    _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="convexnn")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_pool)
 
 
 @cache

@@ -226,12 +226,16 @@ def _refitted_descents(problem: Problem, loss: str, method: str, data: str, rows
     batch = min(settings["batch"], len(X))
     keys: Row = {"loss": loss, "method": method, "data": data, "beta": beta}
 
+    rate = best[0]["learning_rate"]
+    if method == "SGD":  # its steps are as long as the gradient of the sum over rows
+        rate *= len(problem.y) / len(y)
+
     def evaluate(network: Network) -> dict[str, float]:
         return {"test_accuracy": accuracy(network.predict(test), problem.y_test)}
 
     found, _ = many_starts(
         X, y, beta, loss=loss, keys=keys, seeds=[row["start"] for row in best],
-        rates=[best[0]["learning_rate"]], tuning=1, steps=settings["epochs"] * -(-len(X) // batch), records=2,
+        rates=[rate], tuning=1, steps=settings["epochs"] * -(-len(X) // batch), records=2,
         neurons=settings["neurons"], batch_size=batch, init_scale=0.05, evaluate=evaluate, keep_history=False,
         **METHODS[method],
     )  # fmt: skip

@@ -13,7 +13,7 @@ from convexnn._types import Array
 from convexnn.plots import BLUE, BOUND_WORDS, CYCLE, INK, VERMILION
 
 Runs = Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
-MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 ENDS = {"iteration": "iteration (number)", "epoch": "epoch (number)", "seconds": "time (seconds)"}
 
 

@@ -93,14 +93,16 @@ def _climb_range(unit, XT, q, starts, cut, values, directions, tight, labels, co
     kinks = np.empty(n, dtype=np.int64)
     u, rows, sides = np.empty(d), np.empty(d, dtype=np.int64), np.empty(d, dtype=np.bool_)
     for s in range(start, stop):
-        u[:] = starts[s]
+        for m in range(d):
+            u[m] = starts[s, m]
         for attempt in range(_RETRIES):
             value, k = _climb_one(
                 unit, XT, q, u, cut, rows, sides, Q, R, vectors, lengths, on, concave, kinks, flags, halt
             )
             if attempt == 0 or value > values[s] * (1.0 + 1e-12):
                 values[s], count[s] = value, k
-                directions[s], tight[s], labels[s] = u, rows, sides
+                for m in range(d):
+                    directions[s, m], tight[s, m], labels[s, m] = u[m], rows[m], sides[m]
             elif attempt > 0:
                 break
             if not _is_degenerate(q, lengths[0], concave):
@@ -127,12 +129,13 @@ def _climb_one(unit, XT, q, u, cut, tight, labels, Q, R, vectors, lengths, on, c
     _begin(XT, q, u, z, dz, on, c)
     for i in range(q.shape[0]):
         concave[i] = q[i] < 0.0
-    k = 0
+    k = np.int64(0)
     for step in range(_MAX_STEPS):
         size = np.sqrt(dot(c, c))
         if size == 0.0 or halt[0]:
             break
-        p[:] = c
+        for m in range(d):
+            p[m] = c[m]
         for j in range(k):
             r = dot(Q[j], c)
             lam[j] = r
@@ -223,9 +226,11 @@ def _leave_convex_kink(unit, q, Q, k, z, u, on, c, rest):  # type: ignore[no-unt
     close = 1e-12 * np.sqrt(dot(u, u))
     for i in range(z.shape[0]):
         if q[i] > 0.0 and abs(z[i]) <= close:
-            rest[:] = unit[i]
+            row = unit[i]
+            for m in range(rest.shape[0]):
+                rest[m] = row[m]
             for j in range(k):
-                r = dot(Q[j], unit[i])
+                r = dot(Q[j], row)
                 for m in range(rest.shape[0]):
                     rest[m] -= r * Q[j, m]
             if dot(rest, rest) > 1e-16:

@@ -227,11 +227,13 @@ def _tight_range(unit, tight, count, root, offset, C, start, stop):  # type: ign
     d = unit.shape[1]
     Q, R, rest = np.empty((d, d)), np.zeros((d, d + 1)), np.empty(d)
     for b in range(start, stop):
-        k = 0
+        k = np.int64(0)
         for j in range(count[b]):
-            C[offset[b] + j] = 0.0
+            for c in range(d):
+                C[offset[b] + j, c] = 0.0
             if append_row(Q, R, k, unit[tight[b, j]], rest):
-                C[offset[b] + k] = root[b] * Q[k]
+                for c in range(d):
+                    C[offset[b] + k, c] = root[b] * Q[k, c]
                 k += 1
 
 
@@ -273,7 +275,7 @@ def _factor_range(unit, tight, count, w, beta, offset, C, start, stop):  # type:
         np.empty(d),
     )
     for b in range(start, stop):
-        k = 0
+        k = np.int64(0)
         for j in range(count[b]):
             if append_row(Q, R, k, unit[tight[b, j]], rest):
                 k += 1

@@ -155,6 +155,7 @@ def train(
     >>> result.network.n_neurons, result.certificate.kind, round(result.certificate.primal, 3)
     (4, 'exact', 0.891)
     """
+    begin = perf_counter()
     X, y, beta = check_problem(X, y, beta, loss, any_loss=True)
     check_kind(certificate)
     problem = weigh(X, y, loss, sample_weight)
@@ -162,7 +163,8 @@ def train(
         problem.X, problem.y, beta, problem.loss, tol=tol, max_time=max_time, max_neurons=max_neurons,
         seed=seed, warm_start=warm_start, certificate=certificate, progress=progress,
     )  # fmt: skip
-    certified = replace(result.certificate, nu=problem.restore(result.certificate.nu))
+    nu, seconds = problem.restore(result.certificate.nu), perf_counter() - begin
+    certified = replace(result.certificate, nu=nu, seconds=seconds)
     _log.info("%s %s", result.status, str(certified).splitlines()[0])
     return replace(result, certificate=certified)
 
@@ -227,7 +229,7 @@ def _train(
     state: State | None = None
     try:
         nu = -get_loss(loss).gradient(np.zeros_like(y), y)
-        start = _descended(task, nu, seed) if warm_start is None else warm_start
+        start, is_stopped = _descended(task, nu, seed) if warm_start is None else (warm_start, False)
         if not beats_zero(task, start) and rho_estimate(X, nu, seed=seed) <= beta:
             zero = certify(
                 Network.zero(X.shape[1]), X, y, beta, loss, max_time, certificate=certificate, seed=seed
@@ -236,7 +238,7 @@ def _train(
                 return _zero_result(X.shape[1], zero, progress)
         state = start_state(task, start)
         record(state.best)
-        status = run(task, state, record)
+        status = Status.INTERRUPTED if is_stopped else run(task, state, record)
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     wanted = _wanted(task, tol, max_time, max_neurons, certificate)
@@ -279,27 +281,31 @@ def _check_options(
         )
 
 
-def _descended(task: Task, nu: Array, seed: int) -> Network:
-    """A run of Adam, the longer and wider the more neurons β will need; ν = −∇L(0)."""
+def _descended(task: Task, nu: Array, seed: int) -> tuple[Network, bool]:
+    """A run of Adam, the longer and wider the more neurons β will need, and whether Ctrl-C ended it.
+
+    ν = −∇L(0).
+    """
     top = rho_estimate(task.X, nu, starts=_FEW, seed=seed)
     neurons, steps = next(row[1:] for row in _STARTS if task.beta >= row[0] * top)
     return _descend(task, seed, neurons, steps)
 
 
-def _descend(task: Task, seed: int, neurons: int, steps: int) -> Network:
-    """Adam, in units where rows of X and the targets have size one."""
-    row = float(np.sqrt(np.mean(np.sum(task.X**2, axis=1))))
+def _descend(task: Task, seed: int, neurons: int, steps: int) -> tuple[Network, bool]:
+    """Adam, and whether it was interrupted, in units where rows of X and the targets have size one."""
+    row = float(np.sqrt(np.mean(np.sum(task.X**2, axis=1)))) or 1.0
     size = float(np.sqrt(np.mean(task.y**2)))
     found = get_separable(task.loss).rescaled(size) if size > 0 else None
     loss, factor = (task.loss, 1.0) if found is None else found
     size = 1.0 if found is None else size
-    scaled = descend(
+    descent = descend(
         task.X / row, task.y / size, task.beta * size / (row * factor), loss=loss, neurons=neurons,
         steps=steps, learning_rate=_START_RATE, schedule="linear", seed=seed,
         max_time=max(1e-3, task.deadline - perf_counter()) if np.isfinite(task.deadline) else None,
-    ).network  # fmt: skip
-    factor = np.sqrt(size / row)
-    return Network(scaled.U * factor, scaled.alpha * factor)
+    )  # fmt: skip
+    scaled, factor = descent.network, np.sqrt(size / row)
+    network = Network(scaled.U * factor, scaled.alpha * factor)
+    return network, descent.status is Status.INTERRUPTED
 
 
 def _zero_result(d: int, certificate: Certificate, progress: Progress | None) -> TrainResult:
