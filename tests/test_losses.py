@@ -374,3 +374,7 @@ def test_check_problem_returns_contiguous_float64() -> None:
 def test_bad_parameters_are_named(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_poisson_loss_overflows_to_infinity_without_a_warning() -> None:
+    assert Poisson().value(np.array([1e4, 0.0]), np.array([0.0, 1.0])) == np.inf

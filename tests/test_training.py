@@ -1,11 +1,17 @@
 """Global training: known optima, limits, reproducibility."""
 
+import multiprocessing
+import os
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from convexnn import Network, Status, beta_max, certify, train
+from convexnn.descent import descend
 from convexnn.losses import LOSSES, get_loss
 from convexnn.pricing import rho_estimate
+from convexnn.training.row_space import row_basis
 
 GAUSS = np.random.default_rng(3)
 X_SMALL = np.hstack([GAUSS.standard_normal((40, 3)), np.ones((40, 1))]) / 2.0
@@ -274,6 +280,50 @@ def test_more_columns_than_rows_is_trained_in_the_space_of_the_rows(loss: str) -
     if loss == "squared":
         proven = train(X, y, 0.2, loss=loss, tol=0.5, certificate="bounded", max_time=4)
         assert proven.certificate.kind in ("bounded", "exact")
+
+
+def test_the_row_space_keeps_short_rows_beside_long_ones() -> None:
+    X = np.random.default_rng(0).standard_normal((14, 20)) * np.logspace(-10, 10, 14)[:, None]
+    V, size = row_basis(X), np.linalg.norm(X, axis=1)
+    np.testing.assert_allclose(V.T @ V, np.eye(14), atol=1e-13)
+    np.testing.assert_allclose(np.linalg.norm(X - X @ V @ V.T, axis=1) / size, 0.0, atol=1e-13)
+
+
+def test_ctrl_c_during_the_first_descent_ends_the_run(monkeypatch) -> None:
+    """`descend` turns the interruption into a status, which training must not overlook."""
+
+    def interrupted(*args, **options):
+        return replace(descend(*args, **options), status=Status.INTERRUPTED)
+
+    monkeypatch.setattr("convexnn.training.descend", interrupted)
+    result = train(X_SMALL, Y_REAL, 0.05, tol=1e-9)
+    assert result.status is Status.INTERRUPTED
+    assert len(result.history) == 1
+    assert result.certificate.primal < 0.5 * float(Y_REAL @ Y_REAL)
+
+
+def test_an_interrupted_proof_in_the_row_space_keeps_the_network(monkeypatch) -> None:
+    def interrupted(*args, **options):
+        if options["certificate"] == "exact":
+            raise KeyboardInterrupt
+        return certify(*args, **options)
+
+    monkeypatch.setattr("convexnn.training.row_space.certify", interrupted)
+    X, y = np.random.default_rng(1).standard_normal((5, 9)), np.arange(5.0)
+    result = train(X, y, 0.1, certificate="exact")
+    assert result.certificate.kind == "estimated"
+    assert 0 < result.certificate.relative_gap <= 1e-3
+    assert result.certificate.seconds >= result.history[-1]["seconds"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_trains_after_its_parent_did() -> None:
+    """The threads of the parent do not live on in the child: it hung."""
+    expected = train(X_SMALL, Y_REAL, 0.5).certificate.primal
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        found = pool.apply_async(train, (X_SMALL, Y_REAL, 0.5)).get(timeout=60)
+    assert found.certificate.primal == expected
 
 
 def test_the_network_has_at_most_n_neurons() -> None:

@@ -246,6 +246,15 @@ def test_a_bounded_certificate_at_a_high_rank() -> None:
     assert 0.5 * found.certificate.lower_bound < proven.lower_bound <= found.certificate.primal
 
 
+@each_loss
+def test_weights_that_leave_only_zero_rows_give_the_zero_network(name: str) -> None:
+    data = np.vstack([X, np.zeros((1, 3))])
+    result = train(data, np.append(targets(name), 1.0), 0.1, loss=name, sample_weight=np.arange(N + 1) == N)
+    assert result.status is Status.ZERO
+    assert result.network.n_neurons == 0
+    assert result.certificate.gap == 0
+
+
 # ---- refusals -----------------------------------------------------------------------------------------
 
 
@@ -256,6 +265,9 @@ def test_a_bounded_certificate_at_a_high_rank() -> None:
         (np.where(np.arange(N) == 4, -1.0, 1.0), r"not negative; sample_weight\[4\] is -1.0"),
         (np.where(np.arange(N) == 2, np.nan, 1.0), r"must be finite.*sample_weight\[2\] is nan"),
         (np.zeros(N), "All sample weights are zero"),
+        (np.where(np.arange(N) == 3, 1e300, 1.0), r"largest sample weight is 1e\+300"),
+        (np.full(N, 1e-300), "largest sample weight is 1e-300"),
+        (np.full(N, 1j), "must be real"),
     ],
 )
 def test_bad_weights_are_named(weights, message: str) -> None:

@@ -17,7 +17,8 @@ loss                            ℓ(f, y)                     D(tν) with q = y�
 ``logistic``                    log(1 + exp(−yf))           Σ H(t q), H the binary entropy, t ≤ 1/max q
 ``hinge``                       (1 − yf)₊                   t Σ q, t ≤ 1/max q
 ``squared_hinge``               ½ (1 − yf)₊²                t Σ q − ½ t² Σ q²
-``huber``                       ½r² or δ\|r\| − ½δ², r = f − y t yᵀν − ½ t²‖ν‖², t ≤ δ/max \|ν\|
+``huber``                       ½r² or δ\|r\| − ½δ²,         t yᵀν − ½ t²‖ν‖², t ≤ δ/max \|ν\|
+                                r = f − y
 ``quantile``                    level·(y − f)₊ +            t yᵀν, tν ∈ [level − 1, level]
                                 (1 − level)·(f − y)₊
 ``squared_epsilon_insensitive`` ½ (\|f − y\| − ε)₊²         t yᵀν − ½ t²‖ν‖² − t ε‖ν‖₁

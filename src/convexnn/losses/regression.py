@@ -62,6 +62,13 @@ class Huber(Separable):
     ----------
     delta : float
         Positive, in the units of y.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convexnn.losses import Huber
+    >>> Huber(0.5).value(np.array([0.0, 3.0]), np.array([0.5, 0.0]))  # ½·0.5² and 0.5·3 − ½·0.5²
+    1.5
     """
 
     delta: float = 1.0
@@ -232,7 +239,7 @@ class Poisson(Separable):
 
     def each(self, f: Array, y: Array) -> Array:
         """y (e^g − 1 − g), g = f − log y; exp(f) where y = 0."""
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             g = f - np.log(np.where(y > 0, y, 1.0))
             return np.where(y > 0, y * (np.expm1(g) - g), np.exp(f))
 

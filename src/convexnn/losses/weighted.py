@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from convexnn._types import Array, IntArray
 from convexnn.losses._separable import best_multiple
+from convexnn.losses.checks import MAGNITUDE
 from convexnn.losses.conjugates import WeightedConjugate
 from convexnn.losses.names import get_separable, plain
 from convexnn.losses.protocols import Conjugate, SeparableLoss
@@ -212,7 +213,9 @@ def weigh(
 
 
 def checked_weights(sample_weight: ArrayLike, n: int) -> Array:
-    """Weights (n,) as float64; ValueError unless all are finite and ≥ 0 and one is positive."""
+    """Weights (n,) as float64; ValueError unless all are finite and ≥ 0 and the largest is within 1e±60."""
+    if np.iscomplexobj(sample_weight):
+        raise ValueError("sample_weight must be real; it is complex.")
     weights = np.asarray(sample_weight, dtype=np.float64)
     if weights.shape != (n,):
         raise ValueError(
@@ -226,4 +229,9 @@ def checked_weights(sample_weight: ArrayLike, n: int) -> Array:
         )
     if not weights.any():
         raise ValueError("All sample weights are zero: nothing is left to fit.")
+    if not 1 / MAGNITUDE <= weights.max() <= MAGNITUDE:
+        raise ValueError(
+            f"The largest sample weight is {weights.max():.3g}: sums of such numbers leave the range of "
+            "floating point. Divide sample_weight and beta by one number."
+        )
     return weights

@@ -157,7 +157,9 @@ def _rounds(task: Task, state: State, record: Callable[[Best], None]) -> Status:
             refuted = _verify(task, state, rng)
             if refuted is None:
                 record(state.best)
-                return Status.CONVERGED
+                wanted = default_starts(len(state.cells.active))
+                is_cut = state.best.starts < wanted and perf_counter() > task.deadline
+                return Status.TIME_LIMIT if is_cut else Status.CONVERGED
             found = concatenate([found, refuted])
         record(state.best)
         if perf_counter() > task.deadline:
