@@ -5,10 +5,17 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 HERE = Path(__file__).parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def all_pages() -> list[Path]:
+    """The Markdown pages of the docs, in a fixed order."""
+    return [*sorted(HERE.glob("*.md")), *sorted((HERE / "guide").glob("*.md"))]
 
 
 def run_blocks(page: Path) -> None:
@@ -19,7 +26,11 @@ def run_blocks(page: Path) -> None:
 
 
 if __name__ == "__main__":
-    os.chdir(HERE / "images")
-    for page in sorted(HERE.glob("*.md")):
-        print(page.name)
-        run_blocks(page)
+    for page in all_pages():
+        print(page.name, flush=True)
+        with TemporaryDirectory() as folder:  # tables and models that a page writes stay there
+            os.chdir(folder)
+            run_blocks(page)
+            for picture in sorted(Path(folder).glob("*.png")):
+                shutil.copyfile(picture, HERE / "images" / picture.name)
+            os.chdir(HERE)

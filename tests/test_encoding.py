@@ -8,6 +8,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from convexnn.data import TableEncoder, read_table
+from convexnn.table_model import Pipeline
 
 FRAME = pd.DataFrame(
     {
@@ -247,3 +248,17 @@ def test_dates_and_text_survive_json():
     assert TableEncoder.fit(frame, "t", kinds=encoder.kinds) == encoder
     with pytest.raises(ValueError, match="a kind is number"):
         TableEncoder.fit(frame, "t", kinds={"x": "colour"})
+
+
+@pytest.mark.parametrize("unit", [1e200, 1e-200])
+def test_a_target_whose_squares_leave_float64_is_refused(unit):
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": [unit, 2 * unit, 4 * unit]})
+    with pytest.raises(ValueError, match=r"Target 'y' goes from .* to .*another unit"):
+        Pipeline.fit(frame, "y", "regression")
+
+
+@pytest.mark.parametrize("gone", ["null", "NULL", "n/a", "#N/A"])
+def test_what_other_tools_write_for_missing_is_missing(tmp_path, gone):
+    path = tmp_path / "t.csv"
+    path.write_text(f"x,c\n1,red\n{gone},{gone}\n3,red\n4,blue\n")
+    assert read_table(path).isna().sum().tolist() == [1, 1]

@@ -279,3 +279,8 @@ def test_a_small_demo_writes_every_file(tmp_path: Path, monkeypatch: pytest.Monk
     again = CliRunner().invoke(app, ["demo", "--out", str(out)])
     assert again.exit_code == 2
     assert "--force" in again.stderr
+
+
+def test_a_gap_of_rounding_only_is_zero():
+    assert report.gap_words(-2.8e-16) == "zero"
+    assert report.gap_words(-0.1) == "-10 % of the objective"

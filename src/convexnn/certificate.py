@@ -150,6 +150,15 @@ def certify(
     ------
     ValueError
         If the data, β, weights, shapes or the kind are not valid, or the rank is too high for ``exact``.
+
+    Examples
+    --------
+    >>> from convexnn import Network, certify
+    >>> from convexnn.data import five_points
+    >>> data = five_points()
+    >>> certificate = certify(Network.zero(2), data.X, data.y, beta=0.1)
+    >>> certificate.kind, certificate.primal, certificate.lower_bound < 0.8914472
+    ('exact', 2.5, True)
     """
     check_kind(certificate)
     _check_effort(max_time, rtol, starts, seed)

@@ -145,6 +145,15 @@ def solve_dual(
     ValueError
         If the data, β, the loss or an option is not valid.
 
+    Examples
+    --------
+    >>> from convexnn.data import five_points
+    >>> from convexnn.dual import solve_dual
+    >>> data = five_points()
+    >>> dual = solve_dual(data.X, data.y, beta=0.1)
+    >>> dual.kind, round(dual.value, 6)
+    ('exact', 0.891447)
+
     Source: Pilanci & Ergen (2020), Theorem 1 and its proof; Bach (2017) for the pricing problem.
     """
     X, y, beta = check_problem(X, y, beta, loss)

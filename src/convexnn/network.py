@@ -50,6 +50,14 @@ class Network:
     ------
     ValueError
         If the shapes disagree or a weight is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convexnn import Network
+    >>> absolute = Network(np.array([[1.0, -1.0]]), np.array([1.0, 1.0]))  # |x| = (x)_+ + (−x)_+
+    >>> absolute.predict(np.array([[-2.0], [3.0]]))
+    array([2., 3.])
     """
 
     U: Array

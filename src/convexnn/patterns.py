@@ -145,6 +145,13 @@ class Patterns:
             instead.
         ArithmeticError
             If X is neither degenerate nor general at the tolerance.
+
+        Examples
+        --------
+        >>> from convexnn import Patterns
+        >>> from convexnn.data import five_points
+        >>> len(Patterns.enumerate(five_points().X))
+        10
         """
         from convexnn.enumeration import enumerate_patterns
 

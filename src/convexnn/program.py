@@ -44,6 +44,15 @@ class ConvexProgram:
     ------
     ValueError
         If shapes disagree, a value is not finite, β ≤ 0, or a target is not one of the loss's.
+
+    Examples
+    --------
+    >>> from convexnn import ConvexProgram, Patterns, solve
+    >>> from convexnn.data import five_points
+    >>> data = five_points()
+    >>> program = ConvexProgram(data.X, data.y, Patterns.enumerate(data.X), beta=0.1)
+    >>> round(solve(program, tol=1e-9).primal, 6)
+    0.891447
     """
 
     X: Array

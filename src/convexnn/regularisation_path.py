@@ -138,6 +138,15 @@ def path(
     ------
     ValueError
         If the data, the betas, loss, weights, tol or limits are not valid.
+
+    Examples
+    --------
+    >>> from convexnn import path
+    >>> from convexnn.data import five_points
+    >>> data = five_points()
+    >>> result = path(data.X, data.y, betas=[2.0, 0.5, 0.1])
+    >>> bool((result.objectives[1:] < result.objectives[:-1]).all())
+    True
     """
     begin = perf_counter()
     if max_time is not None and not max_time > 0:

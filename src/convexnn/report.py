@@ -171,7 +171,7 @@ def gap_words(relative_gap: float | None) -> str:
     """A relative gap in words: '0.081 % of the objective'."""
     if relative_gap is None:
         return "unknown"
-    return "zero" if relative_gap == 0 else f"{100 * relative_gap:.2g} % of the objective"
+    return "zero" if -1e-9 < relative_gap <= 0 else f"{100 * relative_gap:.2g} % of the objective"
 
 
 SCORE_NAMES = {

@@ -55,7 +55,13 @@ class Pipeline:
         if encoder.task == "classification":
             return cls(encoder, scaler, 0.0, 1.0)
         y = encoder.encode_target(frame)
-        spread = float(y.std())
+        with np.errstate(over="ignore"):
+            spread = float(y.std())
+        if not np.isfinite(spread) or (spread == 0 and np.ptp(y) > 0):
+            raise ValueError(
+                f"Target {target!r} goes from {y.min():g} to {y.max():g}, and the squares of such numbers "
+                "leave the range of float64: give it in another unit."
+            )
         return cls(encoder, scaler, float(y.mean()), spread if spread > 0 else 1.0)
 
     def features(self, frame: "pd.DataFrame") -> Array:

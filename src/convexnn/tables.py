@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Cells that mean "missing" in a text table.
-MISSING = ("", "NA", "N/A", "NaN", "nan", "?")
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "?")
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,8 @@ def _decoded_lines(path: _Source) -> Iterator[str]:
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise ValueError(
-            f"{path}, line {number}: byte {error.start + 1} of the line (0x{byte:02x}) is not UTF-8 text."
+            f"{path}, line {number}: byte {error.start + 1} of the line (0x{byte:02x}) is not UTF-8 text: "
+            "save the table as UTF-8."
         ) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is damaged or is not a gzip file ({_first_line(error)}).") from error

@@ -109,6 +109,16 @@ def optimal_set(program: ConvexProgram, solution: Solution | None = None, tol: f
     ValueError
         If the program is gated, the solution belongs to other patterns, or is not accurate enough.
 
+    Examples
+    --------
+    >>> from convexnn import ConvexProgram, Patterns
+    >>> from convexnn.data import five_points
+    >>> from convexnn.landscape import optimal_set
+    >>> data = five_points()
+    >>> optima = optimal_set(ConvexProgram(data.X, data.y, Patterns.enumerate(data.X), beta=0.1))
+    >>> optima.unique, round(optima.objective, 6)
+    (True, 0.891447)
+
     Source: Mishkin & Pilanci (2023), the optimal set and its uniqueness conditions; Wang, Lacotte & Pilanci
     (2022).
     """

@@ -40,6 +40,14 @@ def beta_max(
         Starts of the search over both signs and all outputs; fewer where X is large, and 200 for each output
         at least. The value is an estimate from below.
     seed : int
+
+    Examples
+    --------
+    >>> from convexnn import beta_max, train
+    >>> from convexnn.data import five_points
+    >>> data = five_points()
+    >>> train(data.X, data.y, beta=1.001 * beta_max(data.X, data.y)).network.n_neurons
+    0
     """
     X, y, _ = check_problem(X, y, 1.0, loss, any_loss=True)
     X, y, loss = weigh(X, y, loss, sample_weight)[:3]
