@@ -182,3 +182,12 @@ def test_standard_input(monkeypatch):
         given(content)
         with pytest.raises(ValueError, match=words):
             read_table("-")
+
+
+@pytest.mark.parametrize("cells", [["4,027", "0,328", "1,5"], ["$4321", "$12", "$7"], ["3 %", "12 %", "4 %"]])
+def test_numbers_with_commas_or_signs_are_not_taken_as_categories(cells, write):
+    """A German or a money column must not become one category a number, in silence."""
+    file = write("a;b\n" + "".join(f"{cell};1\n" for cell in cells))
+    with pytest.raises(ValueError, match="is a number with a comma or a sign; write such cells plainly"):
+        read_table(file)
+    assert list(read_table(file, text=["a"])["a"]) == cells

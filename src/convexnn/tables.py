@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from convexnn._types import IntArray
+from convexnn._types import BoolArray, IntArray
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Cells that mean "missing" in a text table.
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "?")
+#: Numbers with commas, or with signs of money or percent.
+_MARKED = r"[-+]?[$€£]?\s?\d{1,3}(,\d{3})*([.,]\d+)?\s?[%$€£]?|[-+]?[$€£]?\s?\d+([.,]\d+)?\s?[%$€£]?"
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,7 @@ def _checked_cells(path: _Source, frame: "pd.DataFrame", text: Sequence[str], ty
             number = pd.to_numeric(column, errors="coerce").astype(np.float64)
             wrong = present & number.isna().to_numpy()
             if 2 * wrong.sum() >= present.sum():
+                _refuse_marked_numbers(path, column, present, wrong)
                 continue
             if not wrong.any():
                 frame[name] = column = number
@@ -261,6 +264,18 @@ def _checked_cells(path: _Source, frame: "pd.DataFrame", text: Sequence[str], ty
     raise ValueError(
         f"{path}, line {frame.index[row]}, column {name!r}: {str(cell)!r} is not a finite number, "
         f"in a numeric column{advice}."
+    )
+
+
+def _refuse_marked_numbers(path: _Source, column: Any, present: BoolArray, wrong: BoolArray) -> None:
+    """Refuse a column whose cells are numbers but for commas and signs of money or percent."""
+    marked = wrong & column.astype("string").str.fullmatch(_MARKED).fillna(False).to_numpy(dtype=bool)
+    if not marked.any() or 2 * (marked.sum() + (present & ~wrong).sum()) <= present.sum():
+        return
+    row = int(np.flatnonzero(marked)[0])
+    raise ValueError(
+        f"{path}, line {column.index[row]}, column {column.name!r}: {column.iloc[row]!r} is a number with a "
+        f"comma or a sign; write such cells plainly, 4321.5 (to take the column as text: text=[{column.name!r}])."
     )
 
 
