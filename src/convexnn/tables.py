@@ -275,7 +275,8 @@ def _refuse_marked_numbers(path: _Source, column: Any, present: BoolArray, wrong
     row = int(np.flatnonzero(marked)[0])
     raise ValueError(
         f"{path}, line {column.index[row]}, column {column.name!r}: {column.iloc[row]!r} is a number with a "
-        f"comma or a sign; write such cells plainly, 4321.5 (to take the column as text: text=[{column.name!r}])."
+        f"comma or a sign; write such cells plainly, 4321.5 (to take the column as text: "
+        f"text=[{column.name!r}])."
     )
 
 
