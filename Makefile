@@ -5,7 +5,7 @@ SETUP := pyproject.toml constraints.txt
 
 LOWEST := solvers training estimators cli package tables network
 
-.PHONY: demo test test-slow test-lowest lint bench docs release-check clean
+.PHONY: demo test test-slow test-lowest lint bench bench-peers bench-study docs release-check clean
 .NOTPARALLEL:
 
 demo: .venv/has-cvxpy
@@ -29,6 +29,13 @@ lint: .venv/has-test
 
 bench: .venv/has-test
 	$(PY) benchmarks/run.py
+
+# Other packages, where they are installed (benchmarks/peers/README.md); an hour. A study against other models.
+bench-peers: .venv/has-test
+	$(PY) -m benchmarks.peers
+
+bench-study: .venv/has-test
+	$(PY) benchmarks/study/run.py
 
 docs: .venv/has-docs
 	$(PY) docs/make_pictures.py
