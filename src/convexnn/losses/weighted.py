@@ -214,9 +214,10 @@ def weigh(
 
 def checked_weights(sample_weight: ArrayLike, n: int) -> Array:
     """Weights (n,) as float64; ValueError unless all are finite and ≥ 0 and the largest is within 1e±60."""
-    if np.iscomplexobj(sample_weight):
+    given = np.asarray(sample_weight)
+    if np.iscomplexobj(given):
         raise ValueError("sample_weight must be real; it is complex.")
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    weights = given.astype(np.float64)
     if weights.shape != (n,):
         raise ValueError(
             f"sample_weight must have one entry for each of the {n} rows; its shape is {weights.shape}."
