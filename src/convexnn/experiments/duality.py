@@ -190,7 +190,7 @@ def _certificates_figure(tables: Tables) -> Figure:
     series = {}
     for asked in values(rows, "asked"):
         chosen = sorted(pick(rows, asked=asked), key=lambda row: row["seconds"])
-        kinds = listed([f"{kind}: {BOUND_WORDS[kind]}" for kind in values(chosen, "kind")])
+        kinds = "\nand ".join(f"{kind}: {BOUND_WORDS[kind]}" for kind in values(chosen, "kind"))
         label = f"asked for {asked}; got {kinds}"
         series[label] = ([r["seconds"] for r in chosen], [max(r["gap"], 1e-12) for r in chosen])
     drawing.draw_series(ax, series)
