@@ -190,30 +190,16 @@ def _sizes(problem: Problem) -> Tables:
 def _descents(
     problem: Problem, loss: str, method: str, data: str, betas: list[float], starts: int | None = None
 ) -> Tables:
-    settings, (X, held, test) = problem.settings, problem.of(data)
-    batch = min(settings["batch"], len(X))
-    steps = settings["epochs"] * -(-len(X) // batch)
+    settings, X = problem.settings, problem.of(data)[0]
     seeds = list(range(settings["seed"], settings["seed"] + (starts or settings["starts"])))
     tables: Tables = {"histories": [], "rows": []}
-
-    def evaluate(network: Network) -> dict[str, float]:
-        return {
-            "test_accuracy": accuracy(network.predict(test), problem.y_test),
-            "validation": accuracy(network.predict(held), problem.y_held),
-        }
-
     for beta in betas:
-        keys: Row = {"loss": loss, "method": method, "data": data, "beta": beta}
-        found, _ = many_starts(
-            X, problem.y, beta, loss=loss, keys=keys, seeds=seeds, rates=settings["rates"][method], tuning=1,
-            steps=steps, records=settings["records"], neurons=settings["neurons"], batch_size=batch,
-            init_scale=0.05, evaluate=evaluate, **METHODS[method],
+        found = _runs(
+            problem, X, problem.y, loss, method, data, beta, seeds=seeds, rates=settings["rates"][method],
+            records=settings["records"],
         )  # fmt: skip
-        tables["histories"] += [
-            {k: v for k, v in row.items() if k != "validation"} for row in found["histories"]
-        ]
-        for row in found["ends"]:
-            tables["rows"].append({"objective": row.pop("primal"), "rows": len(X), **row})
+        tables["histories"] += _without_validation(found["histories"])
+        tables["rows"] += found["rows"]
     if len(betas) > 1:
         tables["refits"] = _refitted_descents(problem, loss, method, data, tables["rows"])
     return tables
@@ -221,25 +207,32 @@ def _descents(
 
 def _refitted_descents(problem: Problem, loss: str, method: str, data: str, rows: list[Row]) -> list[Row]:
     """The β and rate of the best validation accuracy, on training and validation rows together."""
-    settings, (X, y), test = problem.settings, problem.whole(data), problem.of(data)[2]
+    X, y = problem.whole(data)
     beta, best = chosen(rows)
-    batch = min(settings["batch"], len(X))
-    keys: Row = {"loss": loss, "method": method, "data": data, "beta": beta}
-
     rate = best[0]["learning_rate"]
     if method == "SGD":  # its steps are as long as the gradient of the sum over rows
         rate *= len(problem.y) / len(y)
+    seeds = [row["start"] for row in best]
+    found = _runs(problem, X, y, loss, method, data, beta, seeds=seeds, rates=[rate], records=2)
+    return _without_validation(found["rows"])
 
-    def evaluate(network: Network) -> dict[str, float]:
-        return {"test_accuracy": accuracy(network.predict(test), problem.y_test)}
 
+def _runs(
+    problem: Problem, X: Array, y: Array, loss: str, method: str, data: str, beta: float, **options: Any
+) -> Tables:
+    """`many_starts` of a method at one β, with both accuracies."""
+    settings, batch = problem.settings, min(problem.settings["batch"], len(X))
     found, _ = many_starts(
-        X, y, beta, loss=loss, keys=keys, seeds=[row["start"] for row in best],
-        rates=[rate], tuning=1, steps=settings["epochs"] * -(-len(X) // batch), records=2,
-        neurons=settings["neurons"], batch_size=batch, init_scale=0.05, evaluate=evaluate, keep_history=False,
-        **METHODS[method],
+        X, y, beta, loss=loss, keys={"loss": loss, "method": method, "data": data, "beta": beta}, tuning=1,
+        steps=settings["epochs"] * -(-len(X) // batch), neurons=settings["neurons"], batch_size=batch,
+        init_scale=0.05, evaluate=lambda network: problem.scores(network, data), **METHODS[method], **options,
     )  # fmt: skip
-    return [{"objective": row.pop("primal"), "rows": len(X), **row} for row in found["ends"]]
+    ends = [{"objective": row.pop("primal"), "rows": len(X), **row} for row in found["ends"]]
+    return {"histories": found["histories"], "rows": ends}
+
+
+def _without_validation(rows: list[Row]) -> list[Row]:
+    return [{key: value for key, value in row.items() if key != "validation"} for row in rows]
 
 
 def _global_training(problem: Problem, betas: list[float]) -> Tables:
