@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import convexnn.cones
+import convexnn._threads
 from convexnn.cones import prepare_rows
 from convexnn.data import five_points
 from convexnn.patterns import Patterns
@@ -259,7 +259,7 @@ def test_the_result_does_not_depend_on_the_number_of_threads(
     X, nu, starts = gaussian(50, 5, seed=13, count=101)
     rows = prepare_rows(X)
     usual = climb(rows, nu, starts)
-    monkeypatch.setattr(convexnn.cones, "THREADS", threads)
+    monkeypatch.setattr(convexnn._threads, "THREADS", threads)
     again = climb(rows, nu, starts)
     for name in ("values", "directions", "n_tight"):
         assert np.array_equal(getattr(usual, name), getattr(again, name))

@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy.special import expit
-from threadpoolctl import ThreadpoolController
 
+from convexnn._threads import single_blas
 from convexnn.losses import LossLike, get_loss, get_separable
 
 #: float32 or float64, whichever the run computes in.
@@ -179,4 +179,4 @@ def threads_for(rows: int, work: Buffers) -> AbstractContextManager[Any]:
     """A context with one BLAS thread if the products of a step over `rows` rows are small."""
     if rows * work.U.size > SMALL_PRODUCT:
         return nullcontext()
-    return cast(AbstractContextManager[Any], ThreadpoolController().limit(limits=1, user_api="blas"))
+    return cast(AbstractContextManager[Any], single_blas())

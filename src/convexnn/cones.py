@@ -9,17 +9,12 @@ Layout of the compiled code: rows of X are normalised and stored column by colum
 products run along contiguous memory. Row i of Q is the i-th basis vector of the span of the tight rows.
 """
 
-import os
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import cache, partial
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
-from threadpoolctl import ThreadpoolController
 
+from convexnn._threads import run_in_threads, run_until
 from convexnn._types import Array, BoolArray, IntArray
 
 #: Sums may be reordered (vector units); infinities and NaN keep their meaning.
@@ -28,33 +23,6 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}
 FEASIBLE = 1e-11
 #: A row whose part outside the span of the tight rows is shorter than this adds nothing.
 DEPENDENT = 1e-9
-
-THREADS = max(1, min(8, os.cpu_count() or 1))
-_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="convexnn")
-
-
-def _renew_pool() -> None:
-    """New threads: those of a parent process do not live on in its forked child."""
-    global _pool
-    _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="convexnn")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_pool)
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-def single_blas() -> Any:
-    """A context where BLAS keeps to one thread: its own would spin beside those of the compiled code."""
-    return _controller().limit(limits=1)
-
-
-class OutOfTime(Exception):
-    """The deadline passed within compiled work, whose outputs are incomplete."""
 
 
 class Rows(NamedTuple):
@@ -324,50 +292,6 @@ def _adjoint_range(XT, norms, masks, signs, nu, shift, G, start, stop):  # type:
         transpose_times(XT, r, G[b])
         for c in range(d):
             G[b, c] += shift[b, c]
-
-
-def run_until(deadline: float, kernel, total: int, *args) -> None:  # type: ignore[no-untyped-def]
-    """`run_in_threads` of ``kernel(*args, halt, start, stop)``, whose halt[0] is set at the deadline.
-
-    Raises
-    ------
-    OutOfTime
-        If it was set before all was done; on Ctrl-C the kernels are halted too.
-    """
-    halt = np.zeros(1, dtype=np.bool_)
-    chunk = max(1, -(-total // (4 * THREADS)))
-    work = partial(kernel, *args, halt)
-    jobs = [submit(work, start, min(start + chunk, total)) for start in range(0, total, chunk)]
-    try:
-        left = None if np.isinf(deadline) else max(0.0, deadline - perf_counter())
-        unfinished = wait(jobs, timeout=left).not_done
-    except BaseException:
-        halt[0] = True
-        wait(jobs)
-        raise
-    if unfinished:
-        halt[0] = True
-        wait(jobs)
-        raise OutOfTime
-    for job in jobs:
-        job.result()
-
-
-def run_in_threads(kernel, total: int, *args) -> None:  # type: ignore[no-untyped-def]
-    """Call ``kernel(*args, start, stop)`` over chunks of range(total); chunks do not share outputs."""
-    if total <= 1:
-        kernel(*args, 0, total)
-        return
-    chunk = max(1, -(-total // (4 * THREADS)))
-    bounds = [(start, min(start + chunk, total)) for start in range(0, total, chunk)]
-    jobs = [_pool.submit(kernel, *(*args, *bound)) for bound in bounds]
-    for job in jobs:
-        job.result()
-
-
-def submit(function: Callable[..., Any], *args: Any) -> "Future[Any]":
-    """Run a function that releases the interpreter's lock in one of the threads of this module."""
-    return _pool.submit(function, *args)
 
 
 def adjoint_blocks(rows: Rows, masks: BoolArray, signs: Array, nu: Array, shift: Array) -> Array:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from convexnn._threads import OutOfTime
 from convexnn._types import Array, BoolArray, IntArray
-from convexnn.cones import OutOfTime, Rows, adjoint_blocks, prepare_rows, project_blocks
+from convexnn.cones import Rows, adjoint_blocks, prepare_rows, project_blocks
 from convexnn.losses import LossLike, SeparableLoss, check_problem, get_separable, plain
 from convexnn.patterns import Patterns
 

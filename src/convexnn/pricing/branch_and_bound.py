@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from convexnn._threads import THREADS
 from convexnn._types import Array
-from convexnn.cones import THREADS, prepare_rows
+from convexnn.cones import prepare_rows
 from convexnn.pricing.local import climb
 from convexnn.pricing.reduction import Reduced, check_vector, proven_value, reduce_problem
 from convexnn.pricing.sweep import sweep_reduced

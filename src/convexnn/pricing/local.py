@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from convexnn._threads import run_until
 from convexnn._types import Array, BoolArray, IntArray
 from convexnn.cones import (
     FAST,
@@ -23,7 +24,6 @@ from convexnn.cones import (
     dot,
     drop_row,
     prepare_rows,
-    run_until,
     solve_upper,
     times,
     transpose_times,
@@ -70,7 +70,7 @@ def climb(rows: Rows, nu: Array, starts: Array, *, cut: float = 0.0, deadline: f
         Abandon a start whose value is below 0.5, 0.75, 0.85, 0.92 times `cut` after 10, 20, 30, 40 steps;
         its value so far is reported. 0 never abandons.
     deadline : float
-        Value of `time.perf_counter` at which to give up, by `convexnn.cones.OutOfTime`.
+        Value of `time.perf_counter` at which to give up, by OutOfTime.
     """
     S, d = starts.shape
     out = Maxima(

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from convexnn._threads import run_in_threads
 from convexnn._types import Array, IntArray
-from convexnn.cones import prepare_rows, run_in_threads
+from convexnn.cones import prepare_rows
 from convexnn.pricing._smooth_kernels import price_range, values_range
 from convexnn.pricing.search import climb_signed
 

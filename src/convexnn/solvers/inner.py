@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from convexnn._threads import run_in_threads
 from convexnn._types import Array, BoolArray, IntArray
-from convexnn.cones import FAST, Rows, adjoint_blocks, append_row, dot, project_blocks, run_in_threads
+from convexnn.cones import FAST, Rows, adjoint_blocks, append_row, dot, project_blocks
 from convexnn.solvers.conjugates import Conjugate
 from convexnn.solvers.newton import DIRECT, solve_boxed_newton, solve_gram, solve_newton, square
 

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.sparse.linalg import LinearOperator, cg
 
+from convexnn._threads import THREADS, submit
 from convexnn._types import Array, BoolArray
-from convexnn.cones import THREADS, submit
 
 #: Systems larger than this on both sides are solved by conjugate gradients.
 DIRECT = 5000

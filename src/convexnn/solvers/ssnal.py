@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from convexnn._threads import OutOfTime, single_blas
 from convexnn._types import Array, IntArray, Progress
-from convexnn.cones import OutOfTime, adjoint_blocks, project_blocks, single_blas
+from convexnn.cones import adjoint_blocks, project_blocks
 from convexnn.program import ConvexProgram
 from convexnn.solvers.conjugates import Conjugate, make_conjugate
 from convexnn.solvers.inner import Blocks, InnerPoint, InnerProblem, make_blocks, minimise_inner, step_length

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from convexnn._threads import THREADS, run_in_threads, submit
 from convexnn._types import Array, BoolArray
-from convexnn.cones import THREADS, run_in_threads, submit
 from convexnn.pricing.smooth import Columns, exact_values
 
 _GRAM_ROWS = 4096

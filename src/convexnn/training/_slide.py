@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize
 
+from convexnn._threads import run_in_threads
 from convexnn._types import Array
-from convexnn.cones import run_in_threads
 from convexnn.pricing._smooth_kernels import slide_range
 from convexnn.pricing.smooth import Columns
 from convexnn.training._bank import Bank

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from convexnn._threads import run_in_threads
 from convexnn._types import Array, BoolArray, IntArray
-from convexnn.cones import FAST, Rows, dot, factor_rows, run_in_threads, solve_upper, transpose_times
+from convexnn.cones import FAST, Rows, dot, factor_rows, solve_upper, transpose_times
 from convexnn.pricing.search import Found
 from convexnn.solvers.inner import Blocks, make_blocks
 

@@ -11,9 +11,10 @@ from time import perf_counter
 
 import numpy as np
 
+from convexnn._threads import OutOfTime, single_blas
 from convexnn._types import Array
 from convexnn.certificate import default_starts
-from convexnn.cones import OutOfTime, Rows, prepare_rows, single_blas
+from convexnn.cones import Rows, prepare_rows
 from convexnn.losses import Loss, LossLike, get_loss
 from convexnn.network import Network
 from convexnn.pricing.search import Found, climb_signed, concatenate, distinct, hops, search
@@ -292,14 +293,11 @@ def _verify(task: Task, state: State, rng: np.random.Generator) -> Found | None:
     wanted = default_starts(len(active)) - best.starts
     if wanted <= 0:
         return None
-    low, high = best.rho, 2.0 * best.rho
-    for _ in range(60):  # the ρ at which the gap would leave the tolerance
-        middle = 0.5 * (low + high)
-        inside = best.primal - bound_of(task, best.nu, middle) <= task.tol * best.primal
-        low, high = (middle, high) if inside else (low, middle)
+    wide = task.tol * best.primal
+    limit = largest_rho(lambda rho: best.primal - bound_of(task, best.nu, rho) <= wide, best.rho)
     outcome = search(
         task.X, task.rows, best.nu, starts=wanted, rng=rng, neurons=b.v[active], neuron_signs=b.signs[active],
-        stop_above=low, deadline=task.deadline,
+        stop_above=limit, deadline=task.deadline,
     )  # fmt: skip
     if outcome.rho > best.rho:
         best.rho = outcome.rho
@@ -308,6 +306,15 @@ def _verify(task: Task, state: State, rng: np.random.Generator) -> Found | None:
         best.starts += outcome.starts
         return None
     return outcome.found
+
+
+def largest_rho(holds: Callable[[float], bool], rho: float) -> float:
+    """The largest ρ in [rho, 2 rho] at which the gap still holds, by bisection."""
+    low, high = rho, 2.0 * rho
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
 
 
 def _grow(task: Task, state: State, found: Found) -> None:

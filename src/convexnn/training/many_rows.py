@@ -17,8 +17,8 @@ from time import perf_counter
 
 import numpy as np
 
+from convexnn._threads import single_blas
 from convexnn._types import Array
-from convexnn.cones import single_blas
 from convexnn.losses import LossLike
 from convexnn.network import Network
 from convexnn.pricing.smooth import (

@@ -15,9 +15,9 @@ from typing import cast
 
 import numpy as np
 
+from convexnn._threads import OutOfTime, single_blas
 from convexnn._types import Array, IntArray
 from convexnn.certificate_outputs import starts_of_output
-from convexnn.cones import OutOfTime, single_blas
 from convexnn.losses.softmax import Softmax
 from convexnn.network import Network
 from convexnn.pricing.search import Found, concatenate, distinct, search
@@ -31,6 +31,7 @@ from convexnn.training.loop import (
     Task,
     beats_zero,
     bound_of,
+    largest_rho,
     price,
     value_at_zero,
     violation_limit,
@@ -38,7 +39,6 @@ from convexnn.training.loop import (
 
 _NEW = 400  # violators added a round, over all outputs
 _ROUNDS = 300
-_BISECTIONS = 60
 
 
 @dataclass
@@ -131,7 +131,9 @@ def _rounds(task: Task, state: SoftmaxState, record: Callable[[SoftmaxBest], Non
             refuted = _verify(task, state, rng)
             if refuted is None:
                 record(state.best)
-                return Status.CONVERGED
+                wanted = sum(starts_of_output(len(cells.active)) for cells in state.cells)
+                is_cut = state.best.starts < wanted and perf_counter() > task.deadline
+                return Status.TIME_LIMIT if is_cut else Status.CONVERGED
             found = [concatenate([a, b]) for a, b in zip(found, refuted, strict=True)]
         record(state.best)
         if perf_counter() > task.deadline:
@@ -191,23 +193,20 @@ def _update_bound(task: Task, best: SoftmaxBest, nu: Array, found: list[Found]) 
 def _verify(task: Task, state: SoftmaxState, rng: np.random.Generator) -> list[Found] | None:
     """Search each column of the stored ν from fresh starts: None if the gap stands, else what refutes it."""
     best = state.best
-    low, high = best.rho, 2.0 * best.rho
-    for _ in range(_BISECTIONS):  # the ρ at which the gap would leave the tolerance
-        middle = 0.5 * (low + high)
-        inside = best.primal - bound_of(task, best.nu, middle) <= task.tol * best.primal
-        low, high = (middle, high) if inside else (low, middle)
+    wide = task.tol * best.primal
+    limit = largest_rho(lambda rho: best.primal - bound_of(task, best.nu, rho) <= wide, best.rho)
     found, starts, is_refuted = [], 0, False
     for k, cells in enumerate(state.cells):
         b, active = cells.blocks, cells.active
         outcome = search(
             task.X, task.rows, np.ascontiguousarray(best.nu[:, k]), starts=starts_of_output(len(active)),
-            rng=rng, neurons=b.v[active], neuron_signs=b.signs[active], stop_above=low,
+            rng=rng, neurons=b.v[active], neuron_signs=b.signs[active], stop_above=limit,
             deadline=task.deadline,
         )  # fmt: skip
         best.rho = max(best.rho, outcome.rho)
         found.append(outcome.found)
         starts += outcome.starts
-        is_refuted |= outcome.rho > low
+        is_refuted |= outcome.rho > limit
     best.bound = bound_of(task, best.nu, best.rho)
     if not is_refuted:
         best.starts = starts
