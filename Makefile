@@ -3,7 +3,8 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SETUP := pyproject.toml constraints.txt
 
-LOWEST := solvers training estimators cli package tables network
+LOWEST := solvers training many_columns outputs certificate losses path network export interop encoding tables report displays \
+	estimators estimators_checks estimators_ecosystem cli cli_commands package
 
 .PHONY: demo test test-slow test-lowest lint bench bench-peers bench-study docs release-check clean
 .NOTPARALLEL:
@@ -19,7 +20,7 @@ test-slow: .venv/has-test
 
 # The fast core tests with the oldest supported versions, installed in an environment of its own.
 test-lowest: .venv-lowest/has-test
-	cd tests && NUMBA_CACHE_DIR=../.venv-lowest/numba ../.venv-lowest/bin/python -m pytest -q -m "not slow" \
+	cd tests && NUMBA_CACHE_DIR=../.venv-lowest/numba ../.venv-lowest/bin/python -m pytest -q -n 2 -m "not slow" \
 		$(addprefix test_,$(addsuffix .py,$(LOWEST)))
 
 lint: .venv/has-test
@@ -69,5 +70,5 @@ clean:
 .venv-lowest/has-test: pyproject.toml constraints-lowest.txt $(wildcard src/convexnn/*.py src/convexnn/*/*.py)
 	test -x .venv-lowest/bin/python || python3 -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt \
-		".[cvxpy,onnx,parquet]" pytest hypothesis
+		".[cvxpy,onnx,parquet]" pytest pytest-xdist hypothesis
 	touch $@

@@ -5,12 +5,14 @@ import platform
 import pty
 import subprocess
 import tempfile
+import textwrap
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from time import perf_counter
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "newcomer.md"
+WIDTH = 90  # columns of the terminal: a page of the site holds no more
 PROGRAM = """import pandas as pd
 from convexnn import ConvexReLURegressor
 
@@ -76,7 +78,13 @@ def run(command: str, folder: Path, environment: dict[str, str]) -> tuple[str, f
 def shown(text: str) -> str:
     """What is left on the screen: the last form of a line; not the warnings of pip about its index."""
     lines = [line.rstrip("\r").split("\r")[-1].split("\x1b[K")[-1].rstrip() for line in text.split("\n")]
-    return "\n".join(line for line in lines if not line.startswith("WARNING: Location")).strip("\n")
+    kept = [line for line in lines if not line.startswith("WARNING: Location")]
+    return "\n".join(folded(line) for line in kept).strip("\n")
+
+
+def folded(line: str) -> str:
+    """A line as the terminal folds it, between words."""
+    return line if len(line) <= WIDTH else textwrap.fill(line, WIDTH)
 
 
 def main(folder: Path) -> None:
@@ -90,7 +98,7 @@ def main(folder: Path) -> None:
     environment |= {
         "PATH": f"{folder}/env/bin:/usr/local/bin:/usr/bin:/bin",
         "TERM": "dumb",
-        "COLUMNS": "100",
+        "COLUMNS": str(WIDTH),
     }
     sections, wall, cpu = [], 0.0, 0.0
     load = os.getloadavg()[0]

@@ -10,6 +10,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+from sphinx.pycode import ModuleAnalyzer  # noqa: E402
+
 import convexnn  # noqa: E402
 
 project = "convexnn"
@@ -80,6 +82,8 @@ linkcheck_anchors = False
 
 #: In reStructuredText |x| is a substitution, name_ a link and *x emphasis; in a formula they are themselves.
 _MARKS = re.compile(r"(?<!\\)\||(?<=\w)_(?!\w)|(?<=\w)\*(?=[\w(])|(?<=[(,= ])\*(?=[^\s*]*(?:\s|$))")
+#: The spaces inside 0.31 ± 0.02 *, × 1.2 and 1353 × 5.
+_SPACES = re.compile(r"(?<=\d) (?=[±×*\\])|(?<=[±×]) (?=\d)")
 _QUOTED = re.compile(r"(``.+?``|`[^`]+`_*)")
 
 
@@ -92,6 +96,14 @@ def escape_marks(app: Any, what: str, name: str, obj: Any, options: Any, lines: 
             continue
         parts = _QUOTED.split(line)
         lines[k] = "".join(p if p.startswith("`") else _MARKS.sub(r"\\\g<0>", p) for p in parts)
+
+
+def constant_words(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """A constant has the words of the module that defines it (``#:``), not those of its type."""
+    own = name.rpartition(".")[2]
+    for module in ("convexnn.tables", "convexnn._arrangement"):
+        if what == "data" and (words := ModuleAnalyzer.for_module(module).find_attr_docs().get(("", own))):
+            lines[:] = words
 
 
 def title_sources(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -119,12 +131,14 @@ def link_public(app: Any, env: Any, node: Any, contnode: Any) -> Any:
 
 
 def into_site(app: Any, docname: str, source: list[str]) -> None:
-    """Links out of the folder of the docs, which work in the source, go to their pages of the site."""
-    source[0] = source[0].replace("](../CHANGELOG.md)", "](/changes.md)")
+    """Links out of the folder go to their pages of the site; a figure of a table stays on one line."""
+    text = source[0].replace("](../CHANGELOG.md)", "](/changes.md)")
+    source[0] = re.sub(r"^\|.*", lambda row: _SPACES.sub("\N{NO-BREAK SPACE}", row[0]), text, flags=re.M)
 
 
 def setup(app: Any) -> None:
     """Hooks of this site."""
+    app.connect("autodoc-process-docstring", constant_words, priority=300)
     app.connect("autodoc-process-docstring", title_sources, priority=400)  # before napoleon, at 500
     app.connect("autodoc-process-docstring", escape_marks, priority=600)
     app.connect("autodoc-skip-member", skip_foreign)

@@ -37,7 +37,7 @@ def single(x: str, y: str, *, height: float = 3.9) -> tuple[Figure, Axes]:
 
 def figure_of(ax: Axes) -> Figure:
     """The figure that holds an axes."""
-    figure = ax.get_figure(root=True)
+    figure = ax.get_figure()
     assert isinstance(figure, Figure)
     return figure
 
