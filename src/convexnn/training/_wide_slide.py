@@ -60,14 +60,15 @@ def make_metric(problem: Tied, U: Real, eigenvalues: Array) -> Metric:
 def slide(problem: Tied, U: Real, metric: Metric, steps: int, deadline: float) -> Real:
     """Up to `steps` iterations of L-BFGS from U (k×m); returns the last, and best, point."""
     value, G = problem.evaluate(U)
+    image = metric.apply(G)
     memory: list[_Pair] = []
     first = 0.1  # the metric knows nothing of neurons whose kinks lie close together
     for _ in range(steps):
-        P = _direction(G, metric, memory)
+        P = _direction(G, image, memory)
         slope = float(np.vdot(G, P))
         if slope >= 0:
             memory.clear()
-            P = _direction(G, metric, memory)
+            P = _direction(G, image, memory)
             slope = float(np.vdot(G, P))
         t, new, H = 1.0 if memory else first, np.inf, G
         for _ in range(8):
@@ -77,40 +78,42 @@ def slide(problem: Tied, U: Real, metric: Metric, steps: int, deadline: float) -
             t *= min(0.5, max(0.1, -0.5 * t * slope / (new - value - t * slope)))
         if not new <= value + 1e-4 * t * slope:
             break
-        _remember(memory, np.float32(t) * P, H - G, metric)
+        new_image = metric.apply(H)
+        _remember(memory, np.float32(t) * P, H - G, new_image - image)
         done = value - new < 1e-7 * abs(value)
-        U, G, value = U + np.float32(t) * P, H, new
+        U, G, value, image = U + np.float32(t) * P, H, new, new_image
         if done or perf_counter() > deadline:
             break
     return U
 
 
 class _Pair(NamedTuple):
-    """A step, the change of the gradient over it, 1/(their product) and the scale of the metric there."""
+    """A step, the gradient's change, the metric's image of that, 1/(step · change) and the metric's scale."""
 
     step: Real
     change: Real
+    image: Real
     rho: float
     scale: float
 
 
-def _remember(memory: list[_Pair], step: Real, change: Real, metric: Metric) -> None:
+def _remember(memory: list[_Pair], step: Real, change: Real, image: Real) -> None:
     """Keep a pair of positive curvature, and at most twenty."""
     inner = float(np.vdot(step, change))
     if inner > 0:
-        memory.append(_Pair(step, change, 1.0 / inner, inner / float(np.vdot(change, metric.apply(change)))))
+        memory.append(_Pair(step, change, image, 1.0 / inner, inner / float(np.vdot(change, image))))
         del memory[:-_PAIRS]
 
 
-def _direction(G: Real, metric: Metric, memory: list[_Pair]) -> Real:
-    """The two-loop recursion around the metric, scaled to the last pair."""
-    P = G.copy()
+def _direction(G: Real, image: Real, memory: list[_Pair]) -> Real:
+    """The two-loop recursion around the metric, whose image of G is given, scaled to the last pair."""
+    rest, P = G.copy(), image.copy()
     weights = []
     for pair in reversed(memory):
-        weight = np.float32(pair.rho * float(np.vdot(pair.step, P)))
-        P -= weight * pair.change
+        weight = np.float32(pair.rho * float(np.vdot(pair.step, rest)))
+        rest -= weight * pair.change
+        P -= weight * pair.image
         weights.append(weight)
-    P = metric.apply(P)
     if memory:
         P *= np.float32(memory[-1].scale)
     for pair, weight in zip(memory, reversed(weights), strict=True):

@@ -34,8 +34,8 @@ class Ascent(NamedTuple):
         return Ascent(self.values[index], self.U[:, index], self.signs[index], self.finished)
 
 
-#: (width over the mean spread of Xu, iterations) of each stage.
-Schedule = Sequence[tuple[float, int]]
+#: (width over the mean spread of Xu, iterations, share of the variance that the columns keep) of each stage.
+Schedule = Sequence[tuple[float, int, float]]
 
 
 def ascend(
@@ -55,9 +55,13 @@ def ascend(
     `floor`: after the first stage, drop what is below this value. X (n×k) is in principal axes.
     """
     low = nu.astype(np.float32)
-    for stage, (relative, steps) in enumerate(schedule):
+    for stage, (relative, steps, share) in enumerate(schedule):
         b = max(relative * mean_spread(X, U, eigenvalues), 1e-20)
-        U, value = _stage(X, eigenvalues, low, U, signs, beta, b, steps, deadline)
+        k = _leading(eigenvalues[: len(U)], share)
+        part, full = (X, U) if k == len(U) else (np.ascontiguousarray(X[:, :k]), np.zeros_like(U))
+        unit = U[:k] / (np.sqrt(_dots(U[:k], U[:k])) + _TINY)
+        full[:k], value = _stage(part, eigenvalues, low, unit, signs, beta, b, steps, deadline)
+        U = full
         keep = distinct(U, signs, value)
         if stage == 0 and floor > 0:
             keep = keep[value[keep] > floor] if (value[keep] > floor).any() else keep[:1]
@@ -68,6 +72,12 @@ def ascend(
     order = np.argsort(-values, kind="stable")
     finished = perf_counter() <= deadline
     return Ascent(values[order], np.ascontiguousarray(U[:, order]), signs[order], finished)
+
+
+def _leading(eigenvalues: Array, share: float) -> int:
+    """How many leading axes hold this share of the variance; all of them for 1."""
+    kept = np.cumsum(eigenvalues)
+    return len(kept) if share >= 1.0 else int(np.searchsorted(kept, share * kept[-1])) + 1
 
 
 def _stage(
