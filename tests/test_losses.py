@@ -260,6 +260,16 @@ def test_best_scale_without_a_limit_is_finite(name: str) -> None:
     assert np.isfinite(get_loss(name).best_scale(nu, y, np.inf))
 
 
+@pytest.mark.parametrize(("nu", "y"), [([-1.0, -30.0], [0.0, 30.0]), ([-0.01, -5.0], [0.0, 2.0])])
+def test_best_scale_finds_a_tiny_multiple(nu: list[float], y: list[float]) -> None:
+    """Counts of zero have the slope −log(t|ν|) there: the best multiple may be e⁻¹⁰⁰ or less."""
+    direction, counts = np.array(nu), np.array(y)
+    t = Poisson().best_scale(direction, counts, 50.0)
+    assert 0.0 < t < 1e-20
+    value = Poisson().dual_value(t * direction, counts)
+    assert value >= max(Poisson().dual_value(s * direction, counts) for s in (0.5 * t, 2.0 * t, 1.0))
+
+
 @each_loss
 def test_best_scale_of_zero_is_zero(name: str) -> None:
     assert get_loss(name).best_scale(np.zeros(3), np.ones(3), np.inf) == 0.0

@@ -7,6 +7,9 @@ from scipy.optimize import brentq
 
 from convexnn._types import Array, BoolArray
 
+#: Steps of a root finder that may have to halve its way down to a root of 1e-300.
+_BISECTIONS = 2000
+
 
 class Separable:
     """What follows from ``each``, ``gradient``, ``dual_each``, ``dual_slope`` and ``dual_limit``."""
@@ -82,7 +85,7 @@ def best_multiple(nu: Array, slope: Callable[[float, Array], Array], limit: floa
         return min(upper / size, t_max)
     if total(upper * 1e-300) <= 0:
         return 0.0
-    root = brentq(total, upper * 1e-300, upper, xtol=1e-300, rtol=1e-14)
+    root = brentq(total, upper * 1e-300, upper, xtol=1e-300, rtol=1e-14, maxiter=_BISECTIONS)
     return min(float(root) / size, t_max)
 
 

@@ -93,7 +93,7 @@ class Quadratic(_Box):
 
 @dataclass(frozen=True)
 class Linear(_Box):
-    """c = −target·q + (q − centre)²/(2τ·unit) on [lower, upper]: hinge, quantile."""
+    """c = −target·q + unit·(q − centre)²/(2τ) on [lower, upper]: hinge, quantile."""
 
     sign: Array
     target: Array | float
@@ -104,16 +104,16 @@ class Linear(_Box):
     unit: float = 1.0  # size of f
 
     def each(self, q: Array) -> Array:
-        """−target·q + (q − centre)²/(2τ·unit)."""
-        return -self.target * q + (q - self.centre) ** 2 / (2.0 * self.tau * self.unit)
+        """−target·q + unit·(q − centre)²/(2τ)."""
+        return -self.target * q + self.unit * (q - self.centre) ** 2 / (2.0 * self.tau)
 
     def gradient(self, q: Array, pull: Array | float = 0.0) -> Array:
-        """−target + (q − centre)/(τ·unit) + pull."""
-        return (q - self.centre) / (self.tau * self.unit) - self.target + pull
+        """−target + unit·(q − centre)/τ + pull."""
+        return self.unit * (q - self.centre) / self.tau - self.target + pull
 
     def inverse_curvature(self, q: Array) -> Array:
-        """τ·unit."""
-        return np.full_like(q, self.tau * self.unit)
+        """τ/unit."""
+        return np.full_like(q, self.tau / self.unit)
 
     def start(self, f: Array) -> Array:
         """A ramp over the kink."""

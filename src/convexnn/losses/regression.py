@@ -162,7 +162,7 @@ class Quantile(Separable):
         return 1.0 / largest if largest > 0 else np.inf
 
     def conjugate(self, y: Array, centre: Array | None = None, tau: float = 1.0) -> Conjugate:
-        """−yq + (q − q_k)²/(2τ·mean |y|) on [level − 1, level]."""
+        """−yq + mean |y|·(q − q_k)²/(2τ) on [level − 1, level]."""
         centre = np.zeros_like(y) if centre is None else centre
         return Linear(np.ones_like(y), y, self.level - 1.0, self.level, centre, tau, _size(y))
 
