@@ -327,6 +327,21 @@ def test_interruption_keeps_the_best_model(tmp_path: Path, monkeypatch: pytest.M
     assert str(Status.INTERRUPTED) in (tmp_path / "m" / "report.html").read_text()
 
 
+def test_ctrl_c_while_the_report_is_drawn_keeps_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("convexnn.cli.fit._fit_pictures", interrupted)
+    table, out = write_rows(tmp_path / "t.csv", number_rows(12)), tmp_path / "m"
+    result = run("fit", table, "--target", "y", "--beta", 5, "--out", out)
+    assert result.exit_code == 130
+    assert "the report is not" in result.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["history.csv", "model.safetensors"]
+    assert TableModel.load(out).network.n_features == 2
+
+
 @pytest.mark.parametrize(("fault", "code"), [(KeyboardInterrupt(), 130), (RuntimeError("odd"), 1)])
 def test_no_traceback_for_a_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException, code: int

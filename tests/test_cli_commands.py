@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from convexnn import comparison
 from convexnn.cli import app
+from convexnn.comparison_methods import Setup
 from convexnn.data import read_table
 from convexnn.foreign_files import read_network
 from convexnn.regularisation_path import path as train_path
@@ -155,24 +156,28 @@ def test_an_interrupted_path_keeps_what_is_finished(tmp_path: Path, monkeypatch:
     options = ("--target", "price", "--betas", 4, "--ratio", 0.3, "--tol", 1e-2, "--out", out)
     result = run("path", table, *options)
     assert result.exit_code == 130, result.output
-    assert "beta reached so far are kept" in result.stdout
-    assert len(pd.read_csv(out / "path.csv")) == 2
+    assert "Interrupted: 2 of 4 points." in result.stdout
+    saved = pd.read_csv(out / "path.csv")["beta"]
+    assert len(saved) == 2
+    missing = saved[0] * 0.3 ** (np.array([2, 3]) / 3)
+    assert f"Missing: beta = {missing[0]:.4g}, {missing[1]:.4g}." in result.stdout
+    assert "2 of 4 points" in (out / "report.html").read_text()
 
 
 # ----------------------------------------------------------------------------------------------- compare
 
 
-def quick_methods(task: str, tol: float, max_time: float | None, seed: int) -> dict[str, Any]:
+def quick_methods(setup: Setup) -> dict[str, Any]:
     """All but MLP and gradient boosting, which cost seconds."""
-    whole = METHODS(task, tol, max_time, seed)
+    whole = METHODS(setup)
     return {name: make for name, make in whole.items() if name not in ("MLP", "gradient boosting")}
 
 
-METHODS = comparison._methods
+METHODS = comparison.methods
 
 
 def test_compare_says_who_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "_methods", quick_methods)
+    monkeypatch.setattr(comparison, "methods", quick_methods)
     table, out = tmp_path / "t.csv", tmp_path / "c"
     flats().drop(columns=["remark", "sold"]).to_csv(table, index=False)
     options = ("--target", "price", "--folds", 2, "--tol", 0.05, "--out", out)
@@ -206,12 +211,12 @@ def test_the_light_methods_fit_both_tasks() -> None:
     rng = np.random.default_rng(0)
     X = rng.standard_normal((30, 2))
     for task, y in (("regression", X[:, 0]), ("classification", np.where(X[:, 0] > 0, 1.0, -1.0))):
-        made = METHODS(task, 0.1, 5.0, 0)
+        made = METHODS(Setup(task, "squared" if task == "regression" else "logistic", 1.0, 0.1, 5.0, 0))
         assert len(made) == 6
         for name, make in made.items():
             if name in ("gradient boosting", "MLP"):
                 continue
-            model, _ = comparison._made(make, X, y)
+            model, _ = comparison.made(make, X, y)
             assert model.predict(X).shape == (30,)
             assert comparison._size(model) > 0
 
@@ -223,14 +228,14 @@ def test_ctrl_c_in_the_last_fold_keeps_the_folds_before(monkeypatch: pytest.Monk
         warnings.warn("Training interrupted by user.", stacklevel=1)
         return MLPRegressor(), ""
 
-    def methods(*arguments: Any) -> dict[str, Any]:
+    def methods(setup: Setup) -> dict[str, Any]:
         nonlocal folds
         folds += 1
-        made = METHODS(*arguments)
+        made = METHODS(setup)
         quick = {name: lambda X, y: (made["mean"](X, y)[0], "C=1") for name in (comparison.OURS, "MLP")}
         return quick if folds == 1 else quick | {"MLP": warned}
 
-    monkeypatch.setattr(comparison, "_methods", methods)
+    monkeypatch.setattr(comparison, "methods", methods)
     record = comparison.compare(flats(24)[["size", "price"]], "price", folds=2)
     assert record["interrupted"]
     assert (record["folds"], len(record["rows"])) == (1, 2)
@@ -265,7 +270,7 @@ def score_rows(**scores: list[float]) -> list[dict[str, Any]]:
 )
 def test_the_verdict_is_computed(ours: list[float], theirs: list[float], words: str) -> None:
     rows = score_rows(convex_network=ours, SVM=theirs)
-    record = {"score": "accuracy", "folds": len(ours), "asked_folds": 3, "rows": rows}
+    record = {"score": "accuracy", "loss": "logistic", "folds": len(ours), "asked_folds": 3, "rows": rows}
     found = comparison.sentences(record | {"summary": comparison._summary(rows)})
     assert words in " ".join(found)
     assert ("Finished: 1 of 3 folds." in found) == (len(ours) == 1)
@@ -304,7 +309,7 @@ def test_three_classes_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert certified["certificate"]["relative_gap"] <= 1e-2
     path_options = ("--target", "y", "--betas", 2, "--ratio", 0.2, "--tol", 1e-2, "--out", tmp_path / "p")
     assert run("path", table, *path_options).exit_code == 0
-    monkeypatch.setattr(comparison, "_methods", quick_methods)
+    monkeypatch.setattr(comparison, "methods", quick_methods)
     compared = json.loads(run("compare", table, "--target", "y", "--folds", 2, "--tol", 0.1, "--json").stdout)
     means = {entry["method"]: entry["mean"] for entry in compared["summary"]}
     assert means[comparison.OURS] > means["larger class"]
@@ -391,6 +396,14 @@ def test_a_state_dict_is_certified(tmp_path: Path, numbers: tuple[Path, np.ndarr
     weights = sum(float((p.detach() ** 2).sum()) for name, p in net.named_parameters() if name != "2.bias")
     primal = 0.5 * np.sum((f - y) ** 2) + 0.25 * weights + 0.5 * abs(net[2].bias.item())
     assert record["certificate"]["primal"] == pytest.approx(primal, rel=1e-9)
+    assert "--tighten trains for a better one" in result.stderr
+    tight = run(
+        "certify", tmp_path / "net.pt", table, "--target", "y", "--beta", 0.5, "--tighten", "--json",
+        "--max-time", 10,
+    )  # fmt: skip
+    better = json.loads(tight.stdout)
+    assert better["certificate"]["lower_bound"] > record["certificate"]["lower_bound"]
+    assert better["certificate"]["lower_bound"] <= better["reached"] < better["certificate"]["primal"]
     torch.save(net, tmp_path / "whole.pt")
     refused(run("certify", tmp_path / "whole.pt", table, "--target", "y", "--beta", 1), "state_dict()")
     deep = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 3), torch.nn.Linear(3, 1))
@@ -431,6 +444,7 @@ def test_options_of_foreign_files_are_refused_for_own_models(
 ) -> None:
     table, out, _ = fitted
     refused(run("certify", out, table, "--beta", 1), "--beta", "'fit'")
+    refused(run("certify", out, table, "--tighten"), "--tighten", "'fit'")
 
 
 # ----------------------------------------------------------------------------------------------- the rest

@@ -184,10 +184,59 @@ def test_standard_input(monkeypatch):
             read_table("-")
 
 
-@pytest.mark.parametrize("cells", [["4,027", "0,328", "1,5"], ["$4321", "$12", "$7"], ["3 %", "12 %", "4 %"]])
+@pytest.mark.parametrize("cells", [["$4321", "$12", "$7"], ["3 %", "12 %", "4 %"]])
 def test_numbers_with_commas_or_signs_are_not_taken_as_categories(cells, write):
-    """A German or a money column must not become one category a number, in silence."""
+    """A column of money must not become one category a number, in silence."""
     file = write("a;b\n" + "".join(f"{cell};1\n" for cell in cells))
     with pytest.raises(ValueError, match="is a number with a comma or a sign; write such cells plainly"):
         read_table(file)
     assert list(read_table(file, text=["a"])["a"]) == cells
+
+
+def test_decimal_commas_are_read_where_a_semicolon_separates(write):
+    """One cell that can only be a decimal comma decides for the column of three decimals as well."""
+    rows = [
+        ("3,5", "1,234", "1", "x"),
+        ("-0,25", "12,500", "2", "y"),
+        ("", "100", "3", "x"),
+        ("1e1", "7,125", "4", "z"),
+    ]
+    content = "a;b;c;d\n" + "".join(";".join(row) + "\n" for row in [*rows[:3], ("1,5e1", *rows[3][1:])])
+    for name, text in (("t.csv", content), ("t.tsv", content.replace(";", "\t"))):
+        frame = read_table(write(text, name), target="c")
+        np.testing.assert_array_equal(frame["a"], [3.5, -0.25, np.nan, 15.0])
+        np.testing.assert_array_equal(frame["b"], [1.234, 12.5, 100.0, 7.125])
+        assert frame["c"].tolist() == [1, 2, 3, 4]
+        assert frame.attrs["decimal_commas"] == ["a", "b"]
+    assert read_table(write("a;b\n3,5;1,5\n2,5;2\n"), text=["a"])["a"].tolist() == ["3,5", "2,5"]
+    known = read_table(write("a\t b\n1,234\t1\n", "t.tsv"), decimal_comma=True)
+    assert known["a"].tolist() == [1.234]
+    assert "decimal_commas" not in read_table(write("a;b\n1;x\n2;y\n")).attrs
+
+
+@pytest.mark.parametrize(
+    ("cells", "parts"),
+    [
+        (["1,234", "12,500", "7"], ("line 2", "'1,234'", "decimal comma or a thousands separator")),
+        (["3,5", "1.234,5", "2,5"], ("line 3", "'1.234,5'", "has a thousands separator")),
+        (["3,5", "1 234,5", "2,5"], ("line 3", "'1 234,5'", "has a thousands separator")),
+        (["3,5", "many", "2,5"], ("line 3", "'many'", "no number with a decimal comma")),
+        (["3,5", "1.5", "2,5"], ("line 3", "'1.5'", "no number with a decimal comma")),
+    ],
+)
+def test_commas_that_may_be_something_else_are_refused(write, cells, parts):
+    content = "a;b\n" + "".join(f"{cell};{k}\n" for k, cell in enumerate(cells))
+    refuses(write(content), *parts, "column 'a'", "text=['a']")
+
+
+def test_points_of_thousands_beside_decimal_commas_are_refused(write):
+    refuses(write("a;b\n3,5;1.234\n2,5;2\n"), "line 2", "'b'", "'1.234'", "thousands separator")
+    assert read_table(write("a;b\n3,5;1.25\n2,5;2\n"))["b"].tolist() == [1.25, 2.0]
+
+
+def test_columns_can_be_left_out_whatever_they_hold(write):
+    path = write("a,b,c\n1,2,x\n2,3,y\n3,oops,z\n4,5,z\n")
+    refuses(path, "oops")
+    assert list(read_table(path, drop=["b"])) == ["a", "c"]
+    assert list(read_table(path, only=["c", "a", "nothing"])) == ["a", "c"]
+    refuses(path, "no column 'bb'", drop=["bb"])

@@ -94,7 +94,7 @@ def fit_column(frame: "pd.DataFrame", name: str, kind: str | None = None) -> Col
     values: Any = frame[name]
     missing = int(values.isna().sum())
     if missing == len(values):
-        raise ValueError(f"Column {name!r} has no value in any row: remove it from the table.")
+        raise ValueError(f"Column {name!r} has no value in any row: leave it out (drop=[{name!r}]).")
     kind, _, form = (kind or _guess(values)).partition(":")
     if kind == "number":
         return Column(name, "number", missing, median=float(np.nanmedian(to_numbers(values, name))))
@@ -105,7 +105,8 @@ def fit_column(frame: "pd.DataFrame", name: str, kind: str | None = None) -> Col
         terms, weights = fit_terms(cells)
         if not terms:
             raise ValueError(
-                f"Column {name!r} has no word that some rows share and others lack: remove it from the table."
+                f"Column {name!r} has no word that some rows share and others lack: leave it out "
+                f"(drop=[{name!r}])."
             )
         return Column(name, "text", missing, terms=terms, weights=weights)
     if kind != "category":
@@ -114,7 +115,7 @@ def fit_column(frame: "pd.DataFrame", name: str, kind: str | None = None) -> Col
     if len(categories) > MAX_CATEGORIES:
         raise ValueError(
             f"Column {name!r} holds {len(categories)} different texts, and {MAX_CATEGORIES} are the limit: "
-            f"group its values, remove it, or take it as free text (text=[{name!r}])."
+            f"group its values, leave it out (drop=[{name!r}]), or take it as free text (text=[{name!r}])."
         )
     return Column(name, "category", missing, categories=categories)
 

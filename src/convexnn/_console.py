@@ -116,6 +116,8 @@ def _fault_text(fault: Exception) -> str:
         return _shorten(f"{fault.filename}: {fault.strerror or errno.errorcode.get(fault.errno, 'failed')}.")
     text = re.sub(r"column as text: text=\['?(.*?)'?\]", r"column as a category: --category \1", str(fault))
     text = re.sub(r"text=\['?(.*?)'?\]", r"--text \1", text)
+    text = text.replace("decimal_comma=True", "--decimal-comma")
+    text = re.sub(r"drop=\['?(.*?)'?\]", r"--drop \1", text)
     text = re.sub(r"dates=\{'(.*?)': '(.*?)'\}", r"--date '\1=\2'", text)
     text = text.replace("split without stratify", "keep all for training, --test 0")
     return _shorten(text.replace("say so (header=False)", "add a first line with names"))
@@ -138,7 +140,7 @@ def progress_text(row: dict[str, Any]) -> str:
 
 def _row_gap(row: dict[str, Any]) -> float | None:
     primal, bound = row.get("primal"), row.get("bound")
-    if primal is None or bound is None or not (math.isfinite(bound) and primal > 0):
+    if primal is None or bound is None or not (math.isfinite(bound) and min(primal, bound) > 0):
         return None
     return float(max(primal - bound, 0.0) / primal)
 

@@ -8,7 +8,6 @@ the same inner cross-validation on the training rows, and are timed with that ch
 """
 
 import pickle
-import warnings
 from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,18 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convexnn._types import Array
+from convexnn.comparison_methods import (
+    CANDIDATES,
+    INNER_FOLDS,
+    OURS,
+    Setup,
+    made,
+    methods,
+    score_name,
+    scorer,
+)
 from convexnn.data import TableEncoder
 from convexnn.status import Status
-from convexnn.table_model import Pipeline
+from convexnn.table_losses import choose_loss, in_words, with_number
+from convexnn.table_model import Pipeline, reading_notes
 
 if TYPE_CHECKING:
     import pandas as pd
-
-OURS = "convex network"
-CANDIDATES = 5
-INNER_FOLDS = 3
-_DIVISORS = np.array([2.0, 5.0, 15.0, 40.0, 100.0])  # β = β_max / these
-_DECADES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
 PROTOCOL = (
     "The rows are split into folds once; each is left out in turn, and every method is fitted on the rest.",
@@ -38,7 +42,11 @@ PROTOCOL = (
     "training rows; the seconds are the mean over the folds, with that choice and the fit on all of them.",
     "Settings: beta = beta_max/2 … beta_max/100 (convex network); alpha = 1e-4 … 1 (MLP, 100 neurons, Adam, "
     "at most 500 epochs); learning rate 0.02 … 0.4 (gradient boosting); alpha = 0.1 … 1000 or C = 0.01 … 100 "
-    "(ridge, logistic regression); C = 0.1 … 1000 (SVM, Gaussian kernel).",
+    "(ridge, logistic regression), 1e-4 … 1 (quantile and Poisson regression); C = 0.1 … 1000 (SVM, Gaussian "
+    "kernel).",
+    "With the quantile or the poisson loss gradient boosting and the linear method have it too, and the MLP "
+    "the poisson loss where scikit-learn offers that. The score is then D², the share of the loss of the "
+    "best constant that is saved; for counts a prediction below a thousandth of the mean is raised to it.",
     "Size: what prediction needs, pickled; for gradient boosting the fitted object.",
     "± is the standard deviation over the folds. Folds share training rows, so a standard error from them is "
     "a guide, not a test.",
@@ -54,6 +62,9 @@ def compare(
     *,
     task: Task = "auto",
     kinds: Mapping[str, str] | None = None,
+    loss: str | None = None,
+    negative_slope: float = 0.0,
+    intercept: bool = False,
     folds: int = 5,
     tol: float = 1e-2,
     max_time: float | None = None,
@@ -66,6 +77,10 @@ def compare(
     ----------
     frame, target, task, kinds
         As `TableEncoder.fit` takes them.
+    loss : str, optional
+        Of the convex network, as `convexnn.table_losses` names it.
+    negative_slope, intercept
+        Of the convex network, as `convexnn.train` takes them.
     folds : int
     tol : float
         Relative gap at which the convex network's trainings stop.
@@ -78,15 +93,16 @@ def compare(
     -------
     dict
         ``rows`` (one a fold and method: fold, method, score, seconds, size, setting, status), ``summary``
-        (one a method, best mean first), ``sentences``, ``score`` (its name), ``folds`` (finished),
+        (one a method, best mean first), ``sentences``, ``score`` (its name), ``loss``, ``folds`` (finished),
         ``interrupted``, ``notes``. On Ctrl-C the finished folds, if there is one.
 
     Raises
     ------
     ValueError
-        As `TableEncoder.fit`, or if there are too few rows for the folds.
+        As `TableEncoder.fit`, or if there are too few rows for the folds or the loss does not fit.
     """
-    whole = TableEncoder.fit(frame, target, task, kinds)
+    chosen, loss = choose_loss(frame, target, task, loss)
+    whole = TableEncoder.fit(frame, target, chosen, kinds)
     labels = whole.encode_target(frame)
     splits = _splits(whole, labels, folds, seed)
     _warm_up()
@@ -96,9 +112,12 @@ def compare(
         for fold, (inside, outside) in enumerate(splits):
             if fold and max_time is not None and perf_counter() - begin >= max_time:
                 break
-            pipeline = Pipeline.fit(frame.iloc[inside], target, whole.task, whole.kinds)
+            is_rate = loss == "poisson"
+            pipeline = Pipeline.fit(frame.iloc[inside], target, whole.task, whole.kinds, is_rate=is_rate)
             share = None if max_time is None else max_time / folds
-            rows += _fold(pipeline, frame, (inside, outside), fold, folds, tol, share, seed, tell)
+            own = with_number(loss, pipeline.target_scale)
+            setup = Setup(whole.task, own, pipeline.target_scale, tol, share, seed, negative_slope, intercept)
+            rows += _fold(setup, pipeline, frame, (inside, outside), (fold, folds), tell)
     except KeyboardInterrupt:
         if not rows:
             raise
@@ -106,11 +125,12 @@ def compare(
     record: dict[str, Any] = {
         "target": target,
         "task": whole.task,
-        "score": "accuracy" if whole.task == "classification" else "R²",
+        "score": score_name(whole.task, loss),
+        "loss": loss,
         "asked_folds": folds,
         "folds": len({row["fold"] for row in rows}),
         "interrupted": interrupted,
-        "notes": list(whole.notes),
+        "notes": [*reading_notes(frame), *whole.notes],
         "rows": rows,
         "summary": _summary(rows),
     }
@@ -146,117 +166,33 @@ def _warm_up() -> None:
 
 
 def _fold(
+    setup: Setup,
     pipeline: Pipeline,
     frame: "pd.DataFrame",
     split: tuple[NDArray[np.intp], NDArray[np.intp]],
-    fold: int,
-    folds: int,
-    tol: float,
-    max_time: float | None,
-    seed: int,
+    place: tuple[int, int],
     tell: Tell | None,
 ) -> list[dict[str, Any]]:
-    """One row a method, all on the same rows and columns."""
+    """One row a method, all on the same rows and columns; `place` is (fold, folds)."""
     from threadpoolctl import threadpool_limits
+
+    fold, folds = place
+    score = scorer(setup)
 
     X = pipeline.features(frame)[:, :-1] * np.sqrt(len(pipeline.scaler.mean) + 1)
     y = pipeline.target(frame)
     inside, outside = split
     rows = []
-    for name, make in _methods(pipeline.encoder.task, tol, max_time, seed).items():
+    for name, make in methods(setup).items():
         start = perf_counter()
         with threadpool_limits(1):
-            model, setting = _made(make, X[inside], y[inside])
-        row = {"fold": fold, "method": name, "score": float(model.score(X[outside], y[outside]))}
+            model, setting = made(make, X[inside], y[inside])
+        row = {"fold": fold, "method": name, "score": float(score(model, X[outside], y[outside]))}
         row |= {"seconds": perf_counter() - start, "size": _size(model), "setting": setting}
         rows.append(row | {"status": str(getattr(model, "status_", ""))})
         if tell is not None:
             tell(f"fold {fold + 1} of {folds}, {name}: score {row['score']:.4f}, {row['seconds']:.1f} s")
     return rows
-
-
-_Make = Callable[[Array, Array], tuple[Any, str]]
-
-
-def _made(make: _Make, X: Array, y: Array) -> tuple[Any, str]:
-    """`make` without warnings: an MLP that stops at its last epoch is still a candidate.
-
-    Ctrl-C is no such thing, though scikit-learn's MLP makes a warning of it.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.filterwarnings("error", message="Training interrupted by user")
-        try:
-            return make(X, y)
-        except UserWarning:
-            raise KeyboardInterrupt from None
-
-
-def _methods(task: str, tol: float, max_time: float | None, seed: int) -> dict[str, _Make]:
-    """Name → function that fits on rows, choosing a setting, and returns (model, setting)."""
-    from sklearn.dummy import DummyClassifier, DummyRegressor
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.neural_network import MLPClassifier, MLPRegressor
-    from sklearn.svm import SVC, SVR
-
-    classes = task == "classification"
-    mlp = MLPClassifier if classes else MLPRegressor
-    boosting = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
-    inner = _inner(classes, seed)
-
-    def searched(model: Any, name: str, values: tuple[float, ...]) -> _Make:
-        def make(X: Array, y: Array) -> tuple[Any, str]:
-            from sklearn.model_selection import GridSearchCV
-
-            found = GridSearchCV(model, {name: list(values)}, cv=inner, error_score="raise").fit(X, y)
-            return found.best_estimator_, f"{name}={found.best_params_[name]:g}"
-
-        return make
-
-    linear = (
-        (
-            "logistic regression",
-            searched(LogisticRegression(max_iter=2000), "C", (0.01, 0.1, 1.0, 10.0, 100.0)),
-        )
-        if classes
-        else ("ridge", searched(Ridge(), "alpha", _DECADES))
-    )
-    dummy = DummyClassifier() if classes else DummyRegressor()
-    network = mlp(hidden_layer_sizes=(100,), max_iter=500, random_state=seed)
-    return {
-        OURS: lambda X, y: _fit_ours(X, y, classes, inner, tol, max_time, seed),
-        "MLP": searched(network, "alpha", (1e-4, 1e-3, 1e-2, 1e-1, 1.0)),
-        "gradient boosting": searched(
-            boosting(random_state=seed), "learning_rate", (0.02, 0.05, 0.1, 0.2, 0.4)
-        ),
-        linear[0]: linear[1],
-        "SVM": searched(SVC() if classes else SVR(), "C", _DECADES),
-        "larger class" if classes else "mean": lambda X, y: (dummy.fit(X, y), ""),
-    }
-
-
-def _inner(classes: bool, seed: int) -> Any:
-    from sklearn.model_selection import KFold, StratifiedKFold
-
-    return (StratifiedKFold if classes else KFold)(INNER_FOLDS, shuffle=True, random_state=seed)
-
-
-def _fit_ours(
-    X: Array, y: Array, classes: bool, inner: Any, tol: float, max_time: float | None, seed: int
-) -> tuple[Any, str]:
-    from convexnn.data import Scaler
-    from convexnn.estimators import ConvexReLUClassifierCV, ConvexReLURegressorCV
-    from convexnn.pricing import beta_max
-
-    loss = "squared" if not classes else "logistic" if len(np.unique(y)) == 2 else "softmax"
-    largest = float(beta_max(Scaler.fit(X).transform(X), y, loss, seed=seed))
-    betas = (largest if largest > 0 else 1.0) / _DIVISORS
-    kind = ConvexReLUClassifierCV if classes else ConvexReLURegressorCV
-    model = kind(betas=betas, cv=inner, tol=tol, max_time=max_time, random_state=seed).fit(X, y)
-    if model.status_ is Status.INTERRUPTED:
-        raise KeyboardInterrupt
-    return model, f"beta={model.beta_:.4g}"
 
 
 def _size(model: Any) -> int:
@@ -307,6 +243,10 @@ def sentences(record: Mapping[str, Any]) -> list[str]:
         f"Fastest: {fast['method']}, {fast['seconds']:.2g} s a fold; smallest: {small['method']}, "
         f"{kib(small['size'])}. The {OURS}: {mine['seconds']:.2g} s and {kib(mine['size'])}."
     )
+    if record["loss"] not in ("squared", "logistic", "softmax"):
+        found.append(f"The {OURS} was trained on the {in_words(record['loss'])}.")
+    if score == "D²":
+        found.append("D² is the share of that loss of the best constant that a method saves.")
     cut = sum(row["method"] == OURS and row["status"] == str(Status.TIME_LIMIT) for row in rows)
     if cut:
         found.append(f"The {OURS} was cut short by the time limit in {cut} of {_folds(record['folds'])}.")

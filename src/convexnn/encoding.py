@@ -87,16 +87,7 @@ class TableEncoder:
             `MAX_CLASSES` classes or does not fit the task; if a feature column is all missing, has more than
             `MAX_CATEGORIES` categories or holds an infinite number; or if there is no feature column.
         """
-        if task not in ("auto", "regression", "classification"):
-            raise ValueError(f"task must be 'auto', 'regression' or 'classification'; it is {task!r}.")
-        values = _target_values(frame, target)
-        numeric = is_numeric(values)
-        distinct = int(values.nunique())
-        if task == "auto":
-            task = "regression" if numeric and distinct > 2 else "classification"
-        if task == "regression" and not numeric:
-            raise ValueError(f"A regression takes a numeric target; column {target!r} holds text.")
-        classes = () if task == "regression" else _classes(values, target)
+        task, classes = find_task(frame, target, task)
         kinds = kinds or {}
         names = [name for name in map(str, frame.columns) if name != target]
         columns = tuple(fit_column(frame, name, kinds.get(name)) for name in names)
@@ -131,6 +122,20 @@ class TableEncoder:
                 raise ValueError(f"The table has no column {column.name!r}, which the model takes.")
             blocks.append(column_features(column, frame[column.name]))
         return np.concatenate(blocks, axis=1)
+
+    def unseen(self, frame: "pd.DataFrame") -> list[dict[str, Any]]:
+        """Categories of `frame` that training did not have: column, rows (a number) and sorted values.
+
+        `transform` makes zeros of them, as of a missing cell. One dict for each column that has any.
+        """
+        found: list[dict[str, Any]] = []
+        for column in self.columns:
+            if column.kind == "category" and column.name in frame.columns:
+                cells = [text for text in texts_of(frame[column.name]) if text is not None]
+                new = [text for text in cells if text not in column.categories]
+                if new:
+                    found.append({"column": column.name, "rows": len(new), "values": sorted(set(new))})
+        return found
 
     def encode_target(self, frame: "pd.DataFrame") -> Array:
         """y (n,): the plain number for a regression, −1 or +1 for two classes, 0, 1, 2 … for more.
@@ -178,6 +183,33 @@ class TableEncoder:
             return cls(data["target"], data["task"], tuple(data["classes"]), columns)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"These are not the data of a table encoder ({error!r}).") from error
+
+
+def find_task(
+    frame: "pd.DataFrame", target: str, task: Literal["auto", "regression", "classification"]
+) -> tuple[Task, tuple[str, ...]]:
+    """(task, classes), as `TableEncoder.fit` finds them; ValueError as there."""
+    if task not in ("auto", "regression", "classification"):
+        raise ValueError(f"task must be 'auto', 'regression' or 'classification'; it is {task!r}.")
+    values = _target_values(frame, target)
+    numeric = is_numeric(values)
+    if task == "auto":
+        task = "regression" if numeric and int(values.nunique()) > 2 else "classification"
+    if task == "regression" and not numeric:
+        raise ValueError(f"A regression takes a numeric target; column {target!r} holds text.")
+    return task, () if task == "regression" else _classes(values, target)
+
+
+def check_rates(frame: "pd.DataFrame", target: str) -> None:
+    """ValueError, with the line, if a numeric target is below 0 somewhere."""
+    values = _target_values(frame, target)
+    negative = values.to_numpy(dtype=np.float64) < 0
+    if negative.any():
+        row = int(np.argmax(negative))
+        raise ValueError(
+            f"Target {target!r}, {place(values, row)}: {values.iloc[row]} is negative; the poisson loss "
+            "takes counts or rates, 0 or more."
+        )
 
 
 def _target_values(frame: "pd.DataFrame", target: str) -> Any:

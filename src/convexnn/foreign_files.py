@@ -16,15 +16,18 @@ from convexnn._types import Array
 from convexnn.data import TableEncoder, read_table
 from convexnn.interop import Foreign, from_arrays, from_onnx
 from convexnn.interop._extras import load_extra
-from convexnn.losses import get_loss
+from convexnn.losses import LossLike, get_loss
 
 __all__ = ["numeric_rows", "read_network"]
 
 _SHAPE = "a certificate is for Linear, ReLU, Linear with one output"
 
 
-def read_network(path: Path) -> Foreign:
+def read_network(path: Path, negative_slope: float = 0.0, *, penalize_intercept: bool = True) -> Foreign:
     """The network in a ``.pt``, ``.pth`` or ``.onnx`` file.
+
+    `negative_slope` is that of a state dict, which does not hold it; an ONNX graph does. With
+    ``penalize_intercept=False`` the output bias is the network's free `intercept`.
 
     Raises
     ------
@@ -36,13 +39,13 @@ def read_network(path: Path) -> Foreign:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file at {path}.")
     if path.suffix.lower() == ".onnx":
-        return from_onnx(path)
+        return from_onnx(path, penalize_intercept=penalize_intercept)
     layers = _linear_layers(path, _state_dict(path))
     if len(layers) != 2 or layers[1][0].shape != (layers[0][0].shape[1], 1):
         shapes = ", ".join("→".join(map(str, W.shape)) for W, _ in layers)
         raise ValueError(f"{path} holds the linear layers {shapes}: {_SHAPE}.")
     (W1, b1), (W2, b2) = layers
-    return from_arrays(W1, b1, W2, b2)
+    return from_arrays(W1, b1, W2, b2, negative_slope, penalize_intercept=penalize_intercept)
 
 
 def _state_dict(path: Path) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def _linear_layers(path: Path, state: dict[str, Any]) -> list[tuple[Array, Array
 
 
 def numeric_rows(
-    path: Path, target: str, foreign: Foreign, loss: str
+    path: Path, target: str, foreign: Foreign, loss: LossLike
 ) -> tuple[Array, NDArray[Any], list[str]]:
     """(X, y, names of the columns of X): all columns but the target, in the order of the table.
 

@@ -116,7 +116,7 @@ def svg(ax: "Axes", description: str) -> str:
 
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "convexnn", "svg.fonttype": "path"}):
-        ax.get_figure(root=True).savefig(buffer, format="svg", metadata={"Date": None})  # type: ignore[union-attr]
+        ax.get_figure().savefig(buffer, format="svg", metadata={"Date": None})  # type: ignore[union-attr]
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S)
     text = re.sub(r'\s(?:xmlns(?::xlink)?="[^"]*"|(?:width|height)="[^"]*pt")', "", text)
@@ -129,7 +129,7 @@ def png(ax: "Axes") -> bytes:
     from matplotlib.figure import Figure
 
     buffer = io.BytesIO()
-    figure = ax.get_figure(root=True)
+    figure = ax.get_figure()
     assert isinstance(figure, Figure)
     alpha = figure.patch.get_alpha()
     figure.patch.set_alpha(1.0)
@@ -171,7 +171,8 @@ def gap_words(relative_gap: float | None) -> str:
     """A relative gap in words: '0.081 % of the objective'."""
     if relative_gap is None:
         return "unknown"
-    return "zero" if -1e-9 < relative_gap <= 0 else f"{100 * relative_gap:.2g} % of the objective"
+    shown = f"{100 * relative_gap:.2g}" if abs(relative_gap) < 0.995 else f"{100 * relative_gap:.0f}"
+    return "zero" if -1e-9 < relative_gap <= 0 else f"{shown} % of the objective"
 
 
 SCORE_NAMES = {
@@ -180,6 +181,8 @@ SCORE_NAMES = {
     "r2": "R²",
     "rmse": "root mean square error",
     "mae": "mean absolute error",
+    "deviance": "mean Poisson deviance",
+    "below": "targets at or below it",
 }
 
 
@@ -189,7 +192,7 @@ def score_rows(scores: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
     rows = []
     for key, name in SCORE_NAMES.items():
         if key in train:
-            show = percent if key in ("accuracy", "larger_class") else lambda value: number(value, 4)
+            show = percent if key in ("accuracy", "larger_class", "below") else lambda value: number(value, 4)
             rows.append([name, show(train[key]), show(test[key]) if key in test else "–"])
     return rows
 
@@ -238,6 +241,11 @@ def fit_page(
 def _score_sentence(scores: Mapping[str, float]) -> str:
     if "accuracy" in scores:
         return "'Larger class alone' is the accuracy of a model that always names the more frequent class."
+    if "below" in scores:
+        return (
+            "A prediction of the quantile of a level should have that share of the targets at or below it; "
+            "R² and the errors ask how well it predicts the mean, which is not its task."
+        )
     return "R² is 1 for a perfect prediction and 0 for the mean; the errors are in the unit of the target."
 
 
@@ -291,6 +299,7 @@ def path_page(record: Mapping[str, Any], picture: "Axes", notes: Sequence[str]) 
     blocks = [
         paragraph(f"{count(len(points), 'training')}, each β started from the network before it.", lead=True),
         paragraph(record["status"]),
+        *([paragraph(record["form"])] if record.get("form") else []),
         table(*path_rows(points)),
         bullets([f"{kind}: {KIND_SENTENCES[kind]}" for kind in kinds]),
         paragraph(_test_sentence(record["split"])),

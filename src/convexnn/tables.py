@@ -9,14 +9,15 @@ import importlib.util
 import io
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from convexnn._decimal_commas import read_commas
 from convexnn._types import BoolArray, IntArray
 
 if TYPE_CHECKING:
@@ -42,13 +43,21 @@ _Source = Path | _Input
 
 
 def read_table(
-    path: str | Path, target: str | None = None, *, header: bool = True, text: Sequence[str] = ()
+    path: str | Path,
+    target: str | None = None,
+    *,
+    header: bool = True,
+    text: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    only: Collection[str] | None = None,
+    decimal_comma: bool = False,
 ) -> "pd.DataFrame":
     """A data frame whose index, called ``line``, is the line of the file on which each row begins.
 
     Reads ``.csv`` (comma, or semicolon where the first line holds no comma), ``.tsv``, either of them
     with ``.gz``, and ``.parquet``. Text is UTF-8 and quoting follows RFC 4180. Cells in `MISSING` become
-    NaN. A column is numeric where every other cell is a number.
+    NaN. A column is numeric where every other cell is a number. Where a comma does not separate the cells,
+    a number may have a decimal comma: ``attrs["decimal_commas"]`` of the frame names such columns.
 
     Parameters
     ----------
@@ -60,6 +69,12 @@ def read_table(
         False for a file without column names: they become x0, x1, …, and y for the last.
     text : sequence of str
         Columns to take as text whatever they hold. The index of a Parquet table counts its rows from 1.
+    drop : sequence of str
+        Columns to leave out; they may hold anything.
+    only : collection of str, optional
+        The columns to keep, those of them that are there.
+    decimal_comma : bool
+        Whether it is known that a comma within a number is decimal. Else a cell must tell: ``3,5`` does.
 
     Raises
     ------
@@ -69,19 +84,28 @@ def read_table(
         For Parquet without pyarrow; the message holds the line that installs it.
     ValueError
         One sentence with file, line and column: for a ragged row, a cell that is no finite number in a
-        column where more than half are, a repeated or empty column name, bytes that are not UTF-8, bad
-        quoting, an empty or damaged file, an unknown ending, or a target that is not there.
+        column where more than half are, a thousands separator or a comma that may be one, a repeated or empty
+        column name, bytes that are not UTF-8, bad quoting, an empty or damaged file, an unknown ending, or a
+        column that was named and is not there.
     """
     source, kind = _source(path)
-    if isinstance(source, Path) and kind == ".parquet":
-        frame = _read_parquet(source)
-    elif kind in (".csv", ".tsv"):
-        frame = _read_text(source, kind == ".tsv", header, text)
-    else:
+    if kind not in (".csv", ".tsv", ".parquet"):
         raise ValueError(f"{path} must end in .csv, .tsv, .csv.gz, .tsv.gz or .parquet.")
-    for name in [*text, *([] if target is None else [target])]:
-        _require_column(source, [str(column) for column in frame.columns], name)
-    return _checked_cells(source, frame, text, typed=kind == ".parquet")
+    layout = None if kind == ".parquet" else _layout(source, kind == ".tsv", header)
+    whole = _read_parquet(source) if layout is None else _parse(source, layout, dict.fromkeys(text, str))
+    columns = [str(column) for column in whole.columns]
+    for name in [*text, *drop, *([] if target is None else [target])]:
+        _require_column(source, columns, name)
+    kept = [name for name in columns if name not in drop and (only is None or name in only)]
+    frame = whole[kept]
+    if layout is not None and layout.delimiter != ",":
+        plain = layout
+
+        def as_text() -> "pd.DataFrame":
+            return _parse(source, plain, str)
+
+        frame = read_commas(source, frame.copy(), text, as_text, decimal_comma)
+    return _checked_cells(source, frame, text, typed=layout is None)
 
 
 def _source(path: str | Path) -> tuple[_Source, str]:
@@ -104,7 +128,8 @@ def _require_column(path: _Source, columns: list[str], name: str) -> None:
     raise ValueError(f"{path} has no column {name!r}; its columns are {shown}.{hint}")
 
 
-def _read_parquet(path: Path) -> "pd.DataFrame":
+def _read_parquet(path: _Source) -> "pd.DataFrame":
+    assert isinstance(path, Path)
     if importlib.util.find_spec("pyarrow") is None:
         raise ImportError(f"Reading {path} takes pyarrow: pip install 'convexnn[parquet]'")
     import pandas as pd
@@ -122,30 +147,46 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
     return frame
 
 
-def _read_text(path: _Source, tabs: bool, header: bool, text: Sequence[str]) -> "pd.DataFrame":
-    """One pass of the csv module checks the layout and finds the line numbers; pandas then parses."""
-    import pandas as pd
+class _Layout(NamedTuple):
+    """A text table: names of the columns, first line of every row, delimiter, whether line 1 has names."""
 
+    names: list[str]
+    lines: IntArray
+    delimiter: str
+    header: bool
+
+
+def _layout(path: _Source, tabs: bool, header: bool) -> _Layout:
+    """One pass of the csv module checks the layout and finds the line numbers; pandas then parses."""
     first, lines, delimiter = _scan(path, tabs, header)
     names = first if header else [f"x{k}" for k in range(len(first) - 1)] + ["y"]
     if header:
         _check_header(path, names)
     if not len(lines):
         raise ValueError(f"{path} has a header but no rows.")
+    return _Layout(names, lines, delimiter, header)
+
+
+def _parse(path: _Source, layout: _Layout, dtype: Any) -> "pd.DataFrame":
+    import pandas as pd
+
+    before_3_1 = tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)  # which lost digits by default
+    exact: Any = {"float_precision": "round_trip"} if before_3_1 else {}
     frame: pd.DataFrame = pd.read_csv(
         path if isinstance(path, Path) else io.BytesIO(path.data),
-        sep=delimiter,
-        header=0 if header else None,
-        names=names,
+        sep=layout.delimiter,
+        header=0 if layout.header else None,
+        names=layout.names,
         index_col=False,
-        dtype=dict.fromkeys(text, str),
+        dtype=dtype,
         na_values=list(MISSING),
         keep_default_na=False,
         skipinitialspace=True,
         low_memory=False,
         encoding="utf-8-sig",
+        **exact,
     )
-    frame.index = pd.Index(lines, name="line")
+    frame.index = pd.Index(layout.lines, name="line")
     return frame
 
 

@@ -12,15 +12,23 @@ from convexnn.cli.options import (
     AsJson,
     Categories,
     Dates,
+    DecimalComma,
+    Drops,
     Force,
+    FreeIntercept,
+    Loss,
+    NegativeSlope,
     Table,
     Target,
     Task,
     TaskOption,
     Texts,
     Tol,
+    check_form,
     check_training,
-    column_kinds,
+    network_form,
+    read_training,
+    reading,
     table_name,
 )
 
@@ -35,6 +43,9 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Folder for compare.csv and report.html.")] = None,
     folds: Annotated[int, typer.Option(help="Parts of the table, each left out once.")] = 5,
     task: TaskOption = Task.auto,
+    loss: Loss = None,
+    negative_slope: NegativeSlope = 0.0,
+    free_intercept: FreeIntercept = False,
     tol: Tol = 1e-2,
     max_time: Annotated[
         float | None,
@@ -44,33 +55,41 @@ def compare(
     category: Categories = None,
     text: Texts = None,
     date: Dates = None,
+    drop: Drops = None,
+    decimal_comma: DecimalComma = False,
     force: Force = False,
     as_json: AsJson = False,
 ) -> dict[str, Any]:
     """Compare with MLP, gradient boosting, ridge or logistic regression, and SVM, on TABLE.
 
-    Score on rows left out, seconds and size, each method with one setting chosen out of five. Ctrl-C keeps
-    the finished folds.
+    Score on rows left out, seconds and size, each method with one setting chosen out of five. --loss,
+    --negative-slope and --free-intercept are of the convex network; with quantile and poisson the others use
+    the loss where they can, and the score is of it. Ctrl-C keeps the finished folds.
     """
     from convexnn.comparison import compare as run
     from convexnn.comparison import comparison_rows
-    from convexnn.data import read_table
     from convexnn.report import comparison_page
+    from convexnn.table_losses import choose_loss
 
-    check_training(None, tol, max_time, 0.0, seed)
+    check_training(loss, tol, max_time, 0.0, seed)
+    form = network_form(negative_slope, free_intercept)
     if folds < 2:
         raise ValueError(f"--folds must be at least 2; it is {folds}.")
-    kinds = column_kinds(category, text, date)
+    how = reading(category, text, date, drop, decimal_comma)
     files = [] if out is None else [out / name for name in FILES]
     refuse_existing(files, force=force)
-    frame = read_table(table, target, text=list(kinds))
+    frame = read_training(table, target, how)
+    check_form(form, choose_loss(frame, target, task.value, loss)[1])
     if out is not None:
         require_folder(out)
     record = run(
-        frame, target, task=task.value, kinds=kinds, folds=folds, tol=tol, max_time=max_time, seed=seed,
-        tell=lambda line: say(line, error=True),
+        frame, target, task=task.value, kinds=how.kinds, loss=loss, folds=folds, tol=tol, max_time=max_time,
+        seed=seed, tell=lambda line: say(line, error=True), **form._asdict(),
     )  # fmt: skip
     record |= {"table": table_name(table), "version": __version__, "seed": seed, "tol": tol}
+    record |= {"negative_slope": form.negative_slope, "free_intercept": form.intercept}
+    if form.in_words():
+        record["sentences"].append(f"Convex network: {form.in_words()}")
     for note in record["notes"]:
         say(note)
     show_tables(comparison_rows(record))

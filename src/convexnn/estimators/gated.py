@@ -8,7 +8,7 @@ gates alone (kind ``patterns``): it is no bound for other gates, nor for ReLU ne
 Source: Mishkin, Sahiner & Pilanci (ICML 2022).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ from convexnn.estimators._shared import (
     set_labels,
     warn_unfinished,
 )
+from convexnn.gated_network import GatedNetwork
 from convexnn.losses import LossLike, weigh
 from convexnn.patterns import Patterns
 from convexnn.program import ConvexProgram
@@ -42,42 +43,6 @@ from convexnn.solvers import Solution, solve
 from convexnn.status import Status
 
 __all__ = ["GatedNetwork", "GatedReLUClassifier", "GatedReLURegressor"]
-
-
-@dataclass(frozen=True, eq=False)
-class GatedNetwork:
-    """f(z) = Σ_i 1[zᵀg_i ≥ 0] zᵀw_i.
-
-    Attributes
-    ----------
-    G : (p, m)
-        One column a gate.
-    W : (p, m) or (p, m, c)
-        Weights behind the gates, for one output or c.
-    """
-
-    G: Array
-    W: Array
-
-    @property
-    def n_features(self) -> int:
-        """Rows of G: the columns that `predict` expects."""
-        return int(self.G.shape[0])
-
-    @property
-    def n_neurons(self) -> int:
-        """Gates with a weight that is not zero."""
-        return int(np.count_nonzero(self.W.any(axis=0) if self.W.ndim == 2 else self.W.any(axis=(0, 2))))
-
-    def predict(self, Z: Array) -> Array:
-        """Σ_i 1[zᵀg_i ≥ 0] zᵀw_i, (n,) or (n, c)."""
-        out = np.empty((len(Z), *self.W.shape[2:]))
-        step = max(1, 4_000_000 // max(1, self.W[0].size))
-        for start in range(0, len(Z), step):
-            rows = Z[start : start + step]
-            values = np.tensordot(rows, self.W, axes=1)
-            out[start : start + step] = np.einsum("nm,nm...->n...", rows @ self.G >= 0, values)
-        return out
 
 
 class GatedReLURegressor(CertifiedRegressor):

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from convexnn.interop.layers import Layers
 
-#: ``onnx.TensorProto.INT64``.
-INT64 = 7
+#: ``onnx.TensorProto.FLOAT``, ``INT64`` and ``DOUBLE``.
+FLOAT, INT64, FLOAT64 = 1, 7, 11
+#: Added to probabilities of one against the rest, so that they sum to one where all are 0.
+_TINY = 1e-37
 
 
 @dataclass
@@ -29,25 +31,30 @@ def score_steps(
     layers: Layers, source: str, score: str, dtype: type[np.floating[Any]], name: Callable[[str], str]
 ) -> Steps:
     """From the tensor `source` (n, d) to the tensor `score` (n, c); `name` makes a name unique."""
+    from convexnn.interop.gated import GatedLayers, gated_steps  # which imports this module
+
+    if isinstance(layers, GatedLayers):
+        return gated_steps(layers, source, score, dtype, name)
     steps = Steps()
     W1, b1, shift = layers.W1, layers.b1, layers.shift
     if shift is not None:
         # What the rounding of the shift leaves out goes to the bias.
-        rounded = _rounded(shift, dtype)
-        b1 = (0.0 if b1 is None else b1) - (shift - rounded.astype(np.float64)) @ W1
+        near = rounded(shift, dtype)
+        b1 = (0.0 if b1 is None else b1) - (shift - near.astype(np.float64)) @ W1
         moved = name("shifted")
-        steps.constants[name_of := name("shift")] = rounded
+        steps.constants[name_of := name("shift")] = near
         steps.nodes.append(("Sub", [source, name_of], moved, {}))
         source = moved
     hidden, positive = name("hidden"), name("hidden_relu")
-    _add_gemm(steps, source, W1, b1, hidden, dtype, (name("W1"), name("b1")))
-    steps.nodes.append(("Relu", [hidden], positive, {}))
+    add_gemm(steps, source, W1, b1, hidden, dtype, (name("W1"), name("b1")))
+    slope = {} if layers.negative_slope == 0.0 else {"alpha": layers.negative_slope}
+    steps.nodes.append(("LeakyRelu" if slope else "Relu", [hidden], positive, slope))
     b2 = layers.b2 if layers.b2.any() else None
-    _add_gemm(steps, positive, layers.W2, b2, score, dtype, (name("W2"), name("b2")))
+    add_gemm(steps, positive, layers.W2, b2, score, dtype, (name("W2"), name("b2")))
     return steps
 
 
-def _add_gemm(
+def add_gemm(
     steps: Steps,
     source: str,
     W: NDArray[Any],
@@ -56,20 +63,20 @@ def _add_gemm(
     dtype: type[np.floating[Any]],
     names: tuple[str, str],
 ) -> None:
-    steps.constants[names[0]] = _rounded(W, dtype)
+    steps.constants[names[0]] = rounded(W, dtype)
     inputs = [source, names[0]]
     if bias is not None:
-        steps.constants[names[1]] = _rounded(bias, dtype)
+        steps.constants[names[1]] = rounded(bias, dtype)
         inputs.append(names[1])
     steps.nodes.append(("Gemm", inputs, target, {}))
 
 
-def _rounded(values: NDArray[Any], dtype: type[np.floating[Any]]) -> NDArray[Any]:
+def rounded(values: NDArray[Any], dtype: type[np.floating[Any]]) -> NDArray[Any]:
     with np.errstate(over="ignore"):
-        rounded = values.astype(dtype)
-    if not np.isfinite(rounded).all():
+        near = values.astype(dtype)
+    if not np.isfinite(near).all():
         raise ValueError(f"A weight of this network is beyond {np.dtype(dtype)}, the type of an ONNX input.")
-    return rounded
+    return near
 
 
 def regression_steps(
@@ -127,7 +134,13 @@ def onnx_labels(classes: Any) -> NDArray[Any]:
 
 
 def output_steps(
-    layers: Layers, score: str, output: str, name: Callable[[str], str], *, raw: bool = False
+    layers: Layers,
+    score: str,
+    output: str,
+    dtype: type[np.floating[Any]],
+    name: Callable[[str], str],
+    *,
+    raw: bool = False,
 ) -> Steps:
     """(n, k) probabilities in the order of the classes, or the scores where there are none or `raw` is set.
 
@@ -139,12 +152,27 @@ def output_steps(
         steps.nodes.append(("Neg", [score], minus, {}))
         steps.nodes.append(("Concat", [minus, score], both, {"axis": 1}))
     last = None if raw else probability_operator(layers)
-    steps.nodes.append((last or "Identity", [both], output, {"axis": 1} if last == "Softmax" else {}))
+    if last == "Sigmoid" and both == score and not layers.multilabel:
+        _add_shares(steps, score, output, dtype, name)
+    else:
+        steps.nodes.append((last or "Identity", [both], output, {"axis": 1} if last == "Softmax" else {}))
     return steps
+
+
+def _add_shares(
+    steps: Steps, score: str, output: str, dtype: type[np.floating[Any]], name: Callable[[str], str]
+) -> None:
+    """σ(f) of one class against the rest, scaled to sum to one; equal shares where all are 0."""
+    steps.nodes.append(("Sigmoid", [score], own := name("own"), {}))
+    steps.constants[tiny := name("tiny")] = np.full(1, _TINY, dtype)
+    steps.nodes.append(("Add", [own, tiny], positive := name("own_positive"), {}))
+    steps.constants[axis := name("class_axis")] = np.array([1], np.int64)
+    steps.nodes.append(("ReduceSum", [positive, axis], total := name("total"), {"keepdims": 1}))
+    steps.nodes.append(("Div", [positive, total], output, {}))
 
 
 def probability_operator(layers: Layers) -> str | None:
     """What makes probabilities of the scores; None where the classifier's loss gives none."""
-    if layers.W2.shape[1] == 1 or layers.multilabel:
-        return "Sigmoid" if layers.loss == "logistic" else None
-    return "Softmax" if layers.loss == "softmax" else None
+    if layers.loss == "softmax" and layers.W2.shape[1] > 1:
+        return "Softmax"
+    return "Sigmoid" if layers.loss == "logistic" else None

@@ -24,8 +24,9 @@ def register_skl2onnx() -> None:
     Call it once before a conversion; calling it again does nothing new. Outputs are those of skl2onnx: a
     regressor and `ReLUFeatures` have ``variable``, a classifier ``label`` and ``probabilities``.
     As for LinearSVC there, a classifier without probabilities puts its scores into ``probabilities``, (−f, f)
-    for two classes. The options are ``zipmap``, ``output_class_labels``, ``raw_scores`` and ``nocl``, as for
-    linear models there; they belong to the estimator:
+    for two classes. With several labels a row both outputs are tensors [None, k], ``label`` of 0 and 1,
+    whatever ``zipmap`` says. The options are ``zipmap``, ``output_class_labels``, ``raw_scores`` and
+    ``nocl``, as for linear models there; they belong to the estimator:
     ``options={id(pipeline[-1]): {"zipmap": False}}``.
 
     Raises
@@ -39,7 +40,7 @@ def register_skl2onnx() -> None:
         name = f"ConvexNN{model.__name__}"
         if hasattr(model, "predict") and hasattr(model, "decision_function"):
             shape = shapes.calculate_linear_classifier_output_shapes
-            register(model, name, shape, _convert_classifier, options=_OPTIONS)
+            register(model, name, shape, _convert_classifier, parser=_parse_classifier, options=_OPTIONS)
         else:
             register(model, name, _regressor_shape, _convert_regressor)
 
@@ -50,6 +51,8 @@ def _estimators() -> list[type]:
         ConvexReLUClassifierCV,
         ConvexReLURegressor,
         ConvexReLURegressorCV,
+        GatedReLUClassifier,
+        GatedReLURegressor,
         ReLUFeatures,
     )
 
@@ -58,8 +61,18 @@ def _estimators() -> list[type]:
         ConvexReLUClassifierCV,
         ConvexReLURegressor,
         ConvexReLURegressorCV,
+        GatedReLUClassifier,
+        GatedReLURegressor,
         ReLUFeatures,
     ]
+
+
+def _parse_classifier(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None) -> Any:
+    """Called by skl2onnx: the outputs of a classifier; no ZipMap for several labels a row."""
+    parse = load_extra("skl2onnx._parse", "register_skl2onnx", "onnx")
+    if getattr(model, "multilabel_", False):
+        return parse._parse_sklearn_simple_model(scope, model, inputs, custom_parsers=custom_parsers)
+    return parse._parse_sklearn_classifier(scope, model, inputs, custom_parsers=custom_parsers)
 
 
 def _regressor_shape(operator: Any) -> None:
@@ -84,18 +97,13 @@ def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
     model = operator.raw_operator
     classes = load_extra("skl2onnx.common.utils_classifier", "register_skl2onnx", "onnx").get_label_classes
     layers = replace(read_layers(model), classes=classes(scope, model))
-    if layers.multilabel:
-        raise ValueError(
-            "A classifier of several labels a row converts by convexnn.interop.to_onnx, alone: skl2onnx has "
-            "no such output for it."
-        )
     name: Callable[[str], str] = scope.get_unique_variable_name
     score = name("score")
     label, second = (output.full_name for output in operator.outputs)
     raw = bool(container.get_options(model, {"raw_scores": False})["raw_scores"])
     _add(scope, container, score_steps(layers, source, score, dtype, name))
     _add(scope, container, label_steps(layers, score, label, dtype, name))
-    _add(scope, container, output_steps(layers, score, second, name, raw=raw))
+    _add(scope, container, output_steps(layers, score, second, dtype, name, raw=raw))
 
 
 def _source(scope: Any, operator: Any, container: Any) -> tuple[str, type[np.floating[Any]]]:
