@@ -16,6 +16,7 @@ ORDER = (
     "neurons",
     "features",
     "huber",
+    "free_intercept",
     "onnx",
     "patterns",
     "dual",

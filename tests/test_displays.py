@@ -55,6 +55,18 @@ def test_the_path_of_a_cv_estimator_shows_its_betas_scores_and_choice() -> None:
     assert f"chosen: β = {model.beta_:.4g}" in words(display.figure_)
 
 
+def test_the_path_of_an_estimator_is_that_of_its_own_problem() -> None:
+    X, y = data()
+    penalty = np.geomspace(0.5, 2.0, X.shape[1])
+    model = ConvexReLURegressorCV(
+        [20.0, 10.0], cv=2, tol=1e-3, penalize_intercept=False, feature_penalty=penalty, negative_slope=0.3
+    ).fit(X, y)
+    result = PathDisplay.from_estimator(model, X, y).result
+    chosen = result.betas.tolist().index(model.beta_)
+    assert result.objectives[chosen] == pytest.approx(model.certificate_.primal, rel=2e-3)
+    assert result.networks[chosen].negative_slope == 0.3
+
+
 def test_a_path_result_is_drawn_as_it_is_also_in_axes_of_the_user() -> None:
     X, y = data()
     result = path(X.to_numpy(), y, n_betas=3, ratio=0.1, tol=1e-2)

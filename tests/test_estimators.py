@@ -37,7 +37,7 @@ def calls(monkeypatch):
         certificate = Certificate(2.0, 1.5, 0.5, 0.25, "exact", np.zeros(len(y)), beta, beta, 0, 0.5)
         return training.TrainResult(Network(U, np.array([2.0])), certificate, [row], seen["status"])
 
-    def beta_max(X, y, loss="squared", *, sample_weight=None, seed=0):
+    def beta_max(X, y, loss="squared", *, seed=0, **options):
         seen.update(beta_max_loss=loss, beta_max_seed=seed)
         return seen["beta_max"]
 

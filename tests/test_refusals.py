@@ -74,12 +74,12 @@ def test_zero_comes_with_the_kind_of_certificate_that_was_asked_for() -> None:
 def test_interruption_before_the_first_round_returns_a_certified_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import convexnn.training as training
+    import convexnn.training._start as start
 
     def stop(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "rho_estimate", stop)
+    monkeypatch.setattr(start, "descend", stop)
     result = train(X, Y, 0.1)
     assert result.status is Status.INTERRUPTED
     assert result.certificate.primal == pytest.approx(0.5 * np.sum(Y**2))

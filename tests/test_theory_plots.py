@@ -1,6 +1,7 @@
 """The pictures of the theory, and the page on optimal sets."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,6 +72,8 @@ def test_dual_picture_touches_but_does_not_cross_the_lines(five):
     curves = {line.get_label(): np.asarray(line.get_ydata()) for line in ax.lines}
     assert np.abs(curves["νᵀ(Xu)₊"]).max() <= BETA * (1 + 1e-9)
     np.testing.assert_allclose(np.abs(curves["neurons"]), BETA, rtol=1e-8)
+    with pytest.raises(ValueError, match="is for ReLU networks"):
+        plot_dual(program.X, optima.nu, BETA, network=replace(network, negative_slope=0.1))
 
 
 def test_optimal_set_picture():

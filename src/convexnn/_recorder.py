@@ -24,7 +24,9 @@ class Recorder:
         epoch_steps: int,
         evaluate: Evaluate | None,
         progress: Progress | None,
+        negative_slope: float = 0.0,
     ) -> None:
+        self.negative_slope = negative_slope
         self.problem, self.shape, self.epoch_steps = problem, shape, epoch_steps
         self.evaluate, self.progress = evaluate, progress
         self.history: list[Record] = []
@@ -56,7 +58,11 @@ class Recorder:
             return
         d, m = self.shape
         X, y, beta, loss = self.problem
-        network = Network(theta[: d * m].reshape(d, m), theta[d * m :])
+        weights, own = theta[: d * m + m], theta[d * m + m :]
+        network = Network(
+            weights[: d * m].reshape(d, m), weights[d * m :], intercept=float(own[0]) if own.size else 0.0,
+            negative_slope=self.negative_slope,
+        )  # fmt: skip
         primal = network.objective(X, y, beta, loss)
         record["primal"] = primal if math.isfinite(primal) else math.inf
         if self.best is None or record["primal"] < self._best_primal:

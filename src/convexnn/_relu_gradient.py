@@ -27,37 +27,49 @@ SMALL_PRODUCT = 20_000_000
 
 @dataclass(frozen=True)
 class Buffers:
-    """Parameters θ = (U, α) and gradient as flat vectors, views on them, and scratch arrays."""
+    """Parameters θ = (U, α, b₀) and gradient as flat vectors, views on them, and scratch arrays.
+
+    b₀, an unpenalised intercept, is there (one entry) or not (none).
+    """
 
     theta: Real
     grad: Real
     U: Real
     alpha: Real
+    b: Real
     H: Real
     grad_alpha: Real
+    grad_b: Real
     Z: Real
     f: Real
     X_scaled: Real
     partial: Real
+    slope: Real  # s of the activation, a number of the dtype
 
 
-def make_buffers(U: Real, alpha: Real, rows: int, dtype: str) -> Buffers:
-    """Buffers that hold a copy of (U, α), for at most `rows` rows at a time."""
+def make_buffers(
+    U: Real, alpha: Real, rows: int, dtype: str, intercept: float | None = None, negative_slope: float = 0.0
+) -> Buffers:
+    """Buffers that hold a copy of (U, α), and of b₀ if it is free, for at most `rows` rows at a time."""
     d, m = U.shape
-    theta = np.concatenate([U.ravel(), alpha]).astype(dtype)
+    own = [] if intercept is None else [intercept]
+    theta = np.concatenate([U.ravel(), alpha, own]).astype(dtype)
     grad = np.zeros_like(theta)
     block = min(rows, max(256, BLOCK_ENTRIES // m))
     return Buffers(
         theta=theta,
         grad=grad,
         U=theta[: d * m].reshape(d, m),
-        alpha=theta[d * m :],
+        alpha=theta[d * m : d * m + m],
+        b=theta[d * m + m :],
         H=grad[: d * m].reshape(d, m),
-        grad_alpha=grad[d * m :],
+        grad_alpha=grad[d * m : d * m + m],
+        grad_b=grad[d * m + m :],
         Z=np.empty((block, m), dtype),
         f=np.empty(block, dtype),
         X_scaled=np.empty((block, d if d <= m else 0), dtype),
         partial=np.empty((d, m) if block < rows else (0, 0), dtype),
+        slope=theta.dtype.type(negative_slope),
     )
 
 
@@ -71,6 +83,20 @@ def _mask_and_dot(Z: Real, alpha: Real, f: Real) -> None:
             z = Z[i, j]
             total += (z if z > zero else zero) * alpha[j]
             Z[i, j] = one if z > zero else zero
+        f[i] = total
+
+
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _gain_and_dot(Z: Real, slope: Real, alpha: Real, f: Real) -> None:
+    """f ← σ_s(Z) α and Z ← σ_s′(Z), which is 1 above 0 and s elsewhere."""
+    zero, one = alpha.dtype.type(0), alpha.dtype.type(1)
+    for i in range(Z.shape[0]):
+        total = zero
+        for j in range(Z.shape[1]):
+            z = Z[i, j]
+            gain = one if z > zero else slope
+            total += z * gain * alpha[j]
+            Z[i, j] = gain
         f[i] = total
 
 
@@ -134,12 +160,18 @@ def fill_gradient(
     n, d = X.shape
     block, m = work.Z.shape
     value = 0.0
+    work.grad_b[:] = 0.0
     for start in range(0, n, block):
         Xb, yb = X[start : start + block], y[start : start + block]
         own = None if sample_weight is None else sample_weight[start : start + block]
         Z, f = work.Z[: len(yb)], work.f[: len(yb)]
         np.matmul(Xb, work.U, out=Z)
-        _mask_and_dot(Z, work.alpha, f)
+        if work.slope:
+            _gain_and_dot(Z, work.slope, work.alpha, f)
+        else:
+            _mask_and_dot(Z, work.alpha, f)
+        if work.b.size:
+            f += work.b[0]
         if with_value:
             value += weight * _value(f, yb, loss, own)
         _residual_in_place(f, yb, loss)
@@ -147,6 +179,8 @@ def fill_gradient(
             f *= own
         if weight != 1.0:
             f *= weight
+        if work.b.size:
+            np.add(work.grad_b, f.sum(), out=work.grad_b)
         target = work.partial if start else work.H
         if d <= m:
             scaled = np.multiply(Xb, f[:, None], out=work.X_scaled[: len(yb)])
@@ -166,9 +200,9 @@ def _value(f: Real, y: Real, loss: LossLike, sample_weight: Real | None) -> floa
     return float(np.sum(sample_weight * get_separable(loss).each(f, y)))
 
 
-def compile_kernels(dtype: str) -> None:
+def compile_kernels(dtype: str, negative_slope: float = 0.0) -> None:
     """Compile (or load) the kernels for one dtype, so that no clock of a run contains it."""
-    work = make_buffers(np.zeros((1, 1)), np.zeros(1), 1, dtype)
+    work = make_buffers(np.zeros((1, 1)), np.zeros(1), 1, dtype, negative_slope=negative_slope)
     one = np.ones(1, dtype)
     fill_gradient(one[:, None], one, work, "squared", 1.0)
     small = np.zeros(3, dtype)

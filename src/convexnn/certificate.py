@@ -11,15 +11,17 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import linprog
 
 from convexnn._types import Array
+from convexnn.certificate_points import bound_at, dual_candidate
 from convexnn.cones import Rows, prepare_rows
-from convexnn.losses import LossLike, Weighted, check_problem, get_loss, get_separable, weigh
+from convexnn.feature_penalty import divided
+from convexnn.intercepts import balanced, centre_of, refuse_intercept, refuse_softmax
+from convexnn.losses import LossLike, Weighted, check_problem, weigh
 from convexnn.losses.softmax import is_softmax, softmax_targets
 from convexnn.network import Network
 from convexnn.patterns import Patterns
-from convexnn.pricing.search import distinct, search
+from convexnn.pricing.search import search
 from convexnn.pricing.smooth import prepare_columns, verify_smoothly
 from convexnn.pricing.zero import FEW_COLUMNS, MANY_ROWS
 from convexnn.program import ConvexProgram
@@ -31,7 +33,6 @@ CertificateKind = Literal["auto", "exact", "bounded", "estimated"]
 
 #: Starts that choose between candidate dual points, before the verification.
 _TRIAL = 500
-_CUTTING_ROUNDS = 30
 #: Share of the time for the dual point of a loss with kinks.
 _KINK_SHARE = 0.3
 
@@ -51,7 +52,7 @@ class Certificate:
     kind : {"exact", "bounded", "estimated", "patterns"}
         How ρ was bounded; ``str`` of the certificate says it in words.
     nu : (n,) or (n, c)
-        The dual point, already scaled so that ρ(±nu) ≤ β.
+        The dual point, already scaled so that ρ(±nu) ≤ β; with a free intercept its entries sum to exactly 0.
     rho : float
         The bound used on max ρ(±nu).
     beta : float
@@ -105,6 +106,8 @@ def certify(
     max_time: float | None = None,
     *,
     sample_weight: ArrayLike | None = None,
+    intercept: bool = False,
+    feature_penalty: ArrayLike | None = None,
     nu: Array | None = None,
     patterns: Patterns | None = None,
     certificate: CertificateKind = "auto",
@@ -120,6 +123,7 @@ def certify(
     Parameters
     ----------
     network : Network
+        Its `negative_slope` is that of all networks the bound is about.
     X : (n, d), y : (n,) or (n, c)
         The data of the objective, with the same columns as the network's U has rows. For ``"softmax"`` class
         labels 0, 1, … (n,) or probabilities (n, c).
@@ -128,6 +132,11 @@ def certify(
         A name or an object of `convexnn.losses`.
     sample_weight : (n,), optional
         Weights ω ≥ 0 of the rows in L; 1 by default.
+    intercept : bool
+        Certify for the problem with a free output bias b₀: the bound then holds for every b₀, and 1ᵀν = 0.
+        Needed for a network that has one. Not for the softmax.
+    feature_penalty : (d,), optional
+        w > 0 of the penalty (β/2) Σ_j (Σ_k w_k u_jk² + α_j²); 1 by default.
     max_time : float, optional
         Seconds; the verification then stops early and reports how many starts it made.
     nu : (n,), optional
@@ -162,21 +171,37 @@ def certify(
     """
     check_kind(certificate)
     _check_effort(max_time, rtol, starts, seed)
+    if intercept:
+        refuse_softmax(loss)
+    else:
+        refuse_intercept(network, "certify it with intercept=True, for the problem in which that is free")
+    if feature_penalty is not None:
+        X, root = divided(X, feature_penalty)
+        if len(root) == network.n_features:
+            network = replace(network, U=network.U * root[:, None])
     if is_softmax(loss) and network.alpha.ndim == 2:
         y = softmax_targets(y, network.alpha.shape[1])
     options: dict[str, Any] = {
         "patterns": patterns, "certificate": certificate, "rtol": rtol, "starts": starts, "seed": seed,
     }  # fmt: skip
-    if sample_weight is None and not isinstance(loss, Weighted):
+    if sample_weight is None and not isinstance(loss, Weighted) and not intercept:
         return _certify(network, X, y, beta, loss, max_time, nu=nu, **options)
     X, y, beta = check_problem(X, y, beta, loss, any_loss=True)
-    problem = weigh(X, y, loss, sample_weight)
+    problem = weigh(X, y, loss, sample_weight, fold=not intercept)
     if nu is not None:
         nu = problem.reduce(_checked_nu(nu, y))
+    targets = problem.y
+    if intercept:
+        centre = centre_of(problem.loss, targets)
+        targets = targets - centre
+        if np.shape(centre) == network.alpha.shape[1:]:
+            network = replace(network, intercept=network.intercept - centre)
     if patterns is not None and problem.rows is not None:
         options["patterns"] = Patterns(patterns.masks[problem.rows], patterns.generators)
-    found = _certify(network, problem.X, problem.y, beta, problem.loss, max_time, nu=nu, **options)
-    return replace(found, nu=problem.restore(found.nu))
+    options["intercept"] = intercept
+    found = _certify(network, problem.X, targets, beta, problem.loss, max_time, nu=nu, **options)
+    restored = problem.restore(found.nu)
+    return replace(found, nu=balanced(restored) if intercept else restored)
 
 
 def _certify(
@@ -193,12 +218,15 @@ def _certify(
     rtol: float,
     starts: int | None,
     seed: int,
+    intercept: bool = False,
 ) -> Certificate:
     """`certify` without weights, or with those of a `Weighted` loss."""
     if network.alpha.ndim == 2:
         from convexnn.certificate_outputs import certify_outputs  # which imports this module
 
-        options = {"nu": nu, "patterns": patterns, "certificate": certificate, "rtol": rtol}
+        options = {
+            "nu": nu, "patterns": patterns, "certificate": certificate, "rtol": rtol, "intercept": intercept,
+        }  # fmt: skip
         return certify_outputs(network, X, y, beta, loss, max_time, starts=starts, seed=seed, **options)
     begin = perf_counter()
     X, y, beta = check_problem(X, y, beta, loss, any_loss=True)
@@ -208,17 +236,18 @@ def _certify(
     if not np.isfinite(primal):
         raise ValueError("The network's objective overflows: its weights are too large for these data.")
     share = np.inf if max_time is None else begin + _KINK_SHARE * max_time
-    candidates = [dual_candidate(network, X, y, beta, loss, share)]
+    candidates = [dual_candidate(network, X, y, beta, loss, share, intercept)]
     if nu is not None:
-        candidates.append(_checked_nu(nu, y))
+        candidates.append(balanced(_checked_nu(nu, y)) if intercept else _checked_nu(nu, y))
     if patterns is not None:
-        program = ConvexProgram(X, y, patterns, beta, loss)
+        program = ConvexProgram(X, y, patterns, beta, loss, negative_slope=network.negative_slope)
         rhos = [program.rho(candidate) for candidate in candidates]
-        best = int(np.argmax([_bound(c, y, beta, loss, r)[0] for c, r in zip(candidates, rhos, strict=True)]))
+        bounds = [bound_at(c, y, beta, loss, r)[0] for c, r in zip(candidates, rhos, strict=True)]
+        best = int(np.argmax(bounds))
         return make_certificate(
             primal, candidates[best], rhos[best], y, beta, loss, "patterns", len(patterns), begin
         )
-    rows = prepare_rows(X)
+    rows = prepare_rows(X, network.negative_slope)
     deadline = np.inf if max_time is None else begin + max_time
     starts = default_starts(network.n_neurons) if starts is None else starts
     rng = np.random.default_rng(seed)
@@ -228,11 +257,15 @@ def _certify(
             _search_outputs(network, X, rows, c, min(_TRIAL, starts), rng, deadline) for c in candidates
         ]
         best = int(
-            np.argmax([_bound(c, y, beta, loss, t[0])[0] for c, t in zip(candidates, trials, strict=True)])
+            np.argmax([bound_at(c, y, beta, loss, t[0])[0] for c, t in zip(candidates, trials, strict=True)])
         )
         chosen, (rho, done) = candidates[best], trials[best]
     if certificate != "estimated":
-        proof = prove(X, y, beta, loss, chosen, kind=certificate, primal=primal, rtol=rtol, max_time=max_time)
+        proof = prove(
+            X, y, beta, loss, chosen, kind=certificate, primal=primal, rtol=rtol,
+            max_time=None if max_time is None else max(0.01, deadline - perf_counter()),
+            intercept=intercept, negative_slope=network.negative_slope,
+        )  # fmt: skip
         if proof is not None:
             return make_certificate(primal, proof.nu, proof.rho, y, beta, loss, proof.kind, 0, begin)
     if done < starts:
@@ -284,76 +317,13 @@ def make_certificate(
     begin: float,
 ) -> Certificate:
     """Scale ν to t ν with tρ ≤ β, maximise D(tν) and put the certificate together."""
-    bound, t = _bound(nu, y, beta, loss, rho)
+    bound, t = bound_at(nu, y, beta, loss, rho)
     bound = max(bound, 0.0)  # every loss here is non-negative: D(0) = 0
     gap = primal - bound
     relative = gap / primal if primal > 0 else 0.0
     return Certificate(
         primal, bound, gap, relative, kind, t * nu, t * rho, beta, starts, perf_counter() - begin
     )
-
-
-def _bound(nu: Array, y: Array, beta: float, loss: LossLike, rho: float) -> tuple[float, float]:
-    """max over t in [0, β/ρ] of D(tν), and that t."""
-    function = get_loss(loss)
-    t = function.best_scale(nu, y, beta / rho if rho > 0 else np.inf)
-    return function.dual_value(t * nu, y), t
-
-
-def dual_candidate(
-    network: Network, X: Array, y: Array, beta: float, loss: LossLike, deadline: float = np.inf
-) -> Array:
-    """ν = −∇L(f); for a loss with kinks, the point that `_kink_dual` finds on rows on or near one."""
-    f = network.predict(X)
-    function = get_separable(loss)
-    if function.is_smooth:
-        return -function.gradient(f, y)
-    low, high = function.subgradients(f, y)
-    if y.ndim == 1:
-        return _kink_dual(X, y, low, high, beta, loss, deadline)
-    outputs = zip(y.T, low.T, high.T, strict=True)
-    return np.stack([_kink_dual(X, *output, beta, loss, deadline) for output in outputs], axis=1)
-
-
-def _kink_dual(
-    X: Array, y: Array, low: Array, high: Array, beta: float, loss: LossLike, deadline: float
-) -> Array:
-    """Maximise yᵀν over low ≤ ν ≤ high subject to ±νᵀ(Xu)_+ ≤ β: cutting planes over u.
-
-    For the hinge and the quantile loss D(ν) = yᵀν. Each linear program holds the directions found so far; the
-    local maxima of its ν above β join them. A slack τ on every cut keeps the program feasible at the price
-    D/β that scaling ν by β/ρ would cost.
-    """
-    free = low < high
-    if not free.any():
-        return low
-    rows, rng = prepare_rows(X), np.random.default_rng(0)
-    fixed = np.where(free, 0.0, low)
-    most = np.maximum(np.abs(low), np.abs(high))
-    price = float(np.sum(np.abs(y) * most)) / beta
-    objective = np.append(-y[free], price)
-    bounds = [*zip(low[free], high[free], strict=True), (0.0, None)]
-    best, best_bound = np.asarray(np.clip(0.0, low, high)), -np.inf
-    cuts, limits = np.zeros((0, int(free.sum()) + 1)), np.zeros(0)
-    for _ in range(_CUTTING_ROUNDS):
-        left = {} if np.isinf(deadline) else {"time_limit": max(0.01, deadline - perf_counter())}
-        solved = linprog(objective, A_ub=cuts, b_ub=limits, bounds=bounds, options=left).x
-        if solved is None:  # out of time
-            break
-        nu = fixed.copy()
-        nu[free] = np.clip(solved[:-1], low[free], high[free])
-        found = search(X, rows, nu, starts=_TRIAL, rng=rng, stop_above=beta * (1.0 + 1e-8))
-        bound = _bound(nu, y, beta, loss, found.rho)[0]
-        if bound > best_bound:
-            best, best_bound = nu, bound
-        if not len(found.found.signs) or perf_counter() > deadline:
-            break
-        new = distinct(found.found, 100, 1.0 - 1e-9)
-        activations = np.maximum(X @ new.maxima.directions.T, 0.0) * new.signs
-        slack = -np.ones((len(new.signs), 1))
-        cuts = np.concatenate([cuts, np.hstack([activations[free].T, slack])])
-        limits = np.concatenate([limits, beta - activations.T @ fixed])
-    return best
 
 
 def _search_outputs(
@@ -383,7 +353,7 @@ def _search_one(
 ) -> tuple[float, int]:
     """(ρ, ascents) for one output: exact ascents, or smoothed ones, the best made exact, if rows are many."""
     nu = np.ascontiguousarray(nu)
-    if len(X) > MANY_ROWS and X.shape[1] <= FEW_COLUMNS:
+    if len(X) > MANY_ROWS and X.shape[1] <= FEW_COLUMNS and rows.negative_slope == 0.0:
         found = verify_smoothly(
             X, prepare_columns(X), nu, neurons, signs, starts=starts, rng=rng, deadline=deadline
         )

@@ -62,6 +62,7 @@ def certify_outputs(
         Those of `certify`: nu, patterns, certificate, rtol, starts, seed. `starts` are for each output.
     """
     X, Y, beta = check_problem(X, Y, beta, loss, any_loss=True)
+    intercept = options.pop("intercept", False)
     primal = network.objective(X, Y, beta, loss)
     if not np.isfinite(primal):
         raise ValueError("The network's objective overflows: its weights are too large for these data.")
@@ -74,7 +75,7 @@ def certify_outputs(
             raise ValueError("nu must be finite.")
     if is_softmax(loss):
         return _certify_softmax(network, X, Y, beta, loss, max_time, nu, primal, **options)
-    return _certify_separable(network, X, Y, beta, loss, max_time, nu, primal, **options)
+    return _certify_separable(network, X, Y, beta, loss, max_time, nu, primal, intercept=intercept, **options)
 
 
 def _certify_separable(
@@ -117,13 +118,14 @@ def _certify_softmax(
     if patterns is not None:
         if certificate not in ("auto", "estimated"):
             raise ValueError(f'certificate="{certificate}" and patterns exclude each other: leave one out.')
-        rhos = [_pattern_rho(X, candidate, beta, patterns) for candidate in candidates]
+        slope = network.negative_slope
+        rhos = [_pattern_rho(X, candidate, beta, patterns, slope) for candidate in candidates]
         made = [
             make_certificate(primal, candidate, rho, Y, beta, loss, "patterns", len(patterns), begin)
             for candidate, rho in zip(candidates, rhos, strict=True)
         ]
         return max(made, key=lambda one: one.lower_bound)
-    rows, rng = prepare_rows(X), np.random.default_rng(seed)
+    rows, rng = prepare_rows(X, network.negative_slope), np.random.default_rng(seed)
     rho, done, chosen = 0.0, 0, candidates[0]
     if len(candidates) > 1:
         few = _TRIAL if starts is None else min(_TRIAL, starts)
@@ -134,7 +136,10 @@ def _certify_softmax(
         ]
         chosen, (rho, done) = candidates[int(np.argmax(bounds))], trials[int(np.argmax(bounds))]
     if certificate != "estimated":
-        proof = prove_softmax(X, Y, beta, loss, chosen, certificate, primal, rtol, max_time)
+        proof = prove_softmax(
+            X, Y, beta, loss, chosen, certificate, primal, rtol,
+            None if max_time is None else max(0.01, deadline - perf_counter()), network.negative_slope,
+        )  # fmt: skip
         if proof is not None:
             return make_certificate(primal, proof.nu, proof.rho, Y, beta, loss, proof.kind, 0, begin)
     more = _search(network, X, rows, chosen, starts, rng, deadline)
@@ -145,7 +150,7 @@ def _certify_softmax(
 
 def prove_softmax(
     X: Array, Y: Array, beta: float, loss: LossLike, nu: Array, kind: str, primal: float, rtol: float,
-    max_time: float | None,
+    max_time: float | None, negative_slope: float = 0.0,
 ) -> Proof | None:  # fmt: skip
     """A proven bound on max_k max ρ(±ν_k) for the kind asked for; None if ``auto`` gives up.
 
@@ -157,13 +162,15 @@ def prove_softmax(
     proofs: list[Proof] = []
     if kind != "bounded" or rank_up_to(X, MAX_RANK) <= MAX_RANK:
         limit = 0.5 * seconds if kind == "bounded" else max_time
-        exact = _prove_columns(X, Y, beta, loss, nu, kind, primal, rtol, limit)
+        exact = _prove_columns(X, Y, beta, loss, nu, kind, primal, rtol, limit, negative_slope)
         if kind != "bounded" or exact is None or exact.kind == "exact":
             return exact
         proofs.append(exact)
     left = max(0.1, seconds - (perf_counter() - begin))
     function = cast(Softmax, get_loss(loss))
-    moved, rho = spectral_softmax(X, Y, beta, function, nu, primal=primal, tol=rtol, max_time=left)
+    moved, rho = spectral_softmax(
+        X, Y, beta, function, nu, primal=primal, tol=rtol, max_time=left, negative_slope=negative_slope
+    )
     proofs.append(Proof(moved, rho, "bounded"))
 
     def value(proof: Proof) -> float:
@@ -175,7 +182,7 @@ def prove_softmax(
 
 def _prove_columns(
     X: Array, Y: Array, beta: float, loss: LossLike, nu: Array, kind: str, primal: float, rtol: float,
-    max_time: float | None,
+    max_time: float | None, negative_slope: float,
 ) -> Proof | None:  # fmt: skip
     """ρ(±ν_k) of each column of a fixed ν, ``exact`` unless the time ended; None if ``auto`` gives up."""
     share = None if max_time is None else max_time / nu.shape[1]
@@ -183,7 +190,7 @@ def _prove_columns(
     for column, target in zip(np.ascontiguousarray(nu.T), np.ascontiguousarray(Y.T), strict=True):
         proof = prove(
             X, target, beta, loss, column, kind="auto" if kind == "auto" else "exact", primal=primal,
-            rtol=rtol, max_time=share,
+            rtol=rtol, max_time=share, negative_slope=negative_slope,
         )  # fmt: skip
         if proof is None:
             return None
@@ -192,9 +199,12 @@ def _prove_columns(
     return Proof(nu, max(proof.rho for proof in proofs), "exact" if kinds == {"exact"} else "bounded")
 
 
-def _pattern_rho(X: Array, nu: Array, beta: float, patterns: Patterns) -> float:
+def _pattern_rho(X: Array, nu: Array, beta: float, patterns: Patterns, negative_slope: float) -> float:
     """max_k max ρ(±ν_k) over the given patterns."""
-    return max(ConvexProgram(X, column, patterns, beta).rho(column) for column in np.ascontiguousarray(nu.T))
+    return max(
+        ConvexProgram(X, column, patterns, beta, negative_slope=negative_slope).rho(column)
+        for column in np.ascontiguousarray(nu.T)
+    )
 
 
 def _search(

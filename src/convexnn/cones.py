@@ -31,13 +31,14 @@ class Rows(NamedTuple):
     unit: Array  # (n, d), zero rows stay zero
     XT: Array  # (d, n), the transpose of `unit`, contiguous
     norms: Array  # (n,)
+    negative_slope: float = 0.0  # s of the activation, see `convexnn.activation`
 
 
-def prepare_rows(X: Array) -> Rows:
-    """Normalise the rows of X (n×d)."""
+def prepare_rows(X: Array, negative_slope: float = 0.0) -> Rows:
+    """Normalise the rows of X (n×d); A_b below is (D_b + s(I − D_b))X."""
     norms = np.linalg.norm(X, axis=1)
     unit = np.ascontiguousarray(X / np.where(norms > 0, norms, 1.0)[:, None])
-    return Rows(unit, np.ascontiguousarray(unit.T), norms)
+    return Rows(unit, np.ascontiguousarray(unit.T), norms, negative_slope)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -281,23 +282,24 @@ def _project_range(unit, XT, masks, gated, G, threshold, tight, count, W, halt, 
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _adjoint_range(XT, norms, masks, signs, nu, shift, G, start, stop):  # type: ignore[no-untyped-def]
+def _adjoint_range(XT, norms, slope, masks, signs, nu, shift, G, start, stop):  # type: ignore[no-untyped-def]
     d, n = XT.shape
     r = np.empty(n)
     for b in range(start, stop):
         mask = masks[b]
         s = signs[b]
         for i in range(n):
-            r[i] = s * norms[i] * nu[i] if mask[i] else 0.0
+            r[i] = s * norms[i] * nu[i] if mask[i] else slope * (s * norms[i] * nu[i])
         transpose_times(XT, r, G[b])
         for c in range(d):
             G[b, c] += shift[b, c]
 
 
 def adjoint_blocks(rows: Rows, masks: BoolArray, signs: Array, nu: Array, shift: Array) -> Array:
-    """Row b is shift_b + s_b XᵀD_b ν. `masks` is B×n."""
+    """Row b is shift_b + s_b A_bᵀν, A_b = D_bX for a ReLU. `masks` is B×n."""
     G = np.empty_like(shift)
-    run_in_threads(_adjoint_range, len(masks), rows.XT, rows.norms, masks, signs, nu, shift, G)
+    slope = float(rows.negative_slope)
+    run_in_threads(_adjoint_range, len(masks), rows.XT, rows.norms, slope, masks, signs, nu, shift, G)
     return G
 
 

@@ -8,7 +8,7 @@ Nothing here proves optimality: a status of this module is never ``CONVERGED``.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -26,6 +26,7 @@ from convexnn._relu_gradient import (
     threads_for,
 )
 from convexnn._types import Array, Progress, Record
+from convexnn.intercepts import best_intercept, refuse_intercept
 from convexnn.losses import LossLike, check_problem, split_weights, weigh
 from convexnn.network import Network
 from convexnn.status import Status
@@ -198,7 +199,8 @@ def _run_lbfgs(run: _Run) -> Status:
         value = fill_gradient(
             run.X, run.y, work, options.loss, run.beta, with_value=True, sample_weight=run.sample_weight
         )
-        return value + 0.5 * run.beta * float(theta @ theta), work.grad.copy()
+        weights = theta[: len(theta) - work.b.size]  # all but b₀
+        return value + 0.5 * run.beta * float(weights @ weights), work.grad.copy()
 
     def after_step(theta: Array) -> None:
         nonlocal out_of_time
@@ -241,6 +243,8 @@ def descend(
     *,
     loss: LossLike = "squared",
     sample_weight: ArrayLike | None = None,
+    intercept: bool = False,
+    negative_slope: float = 0.0,
     neurons: int = 100,
     method: str = "adam",
     steps: int = 1500,
@@ -271,6 +275,10 @@ def descend(
         As in `convexnn.losses`: the loss is a sum over rows, nothing is divided by n.
     sample_weight : (n,), optional
         Weights ω ≥ 0 of the rows in L; 1 by default.
+    intercept : bool
+        Whether b₀, an output bias that no penalty counts, is free: f = (XU)_+α + b₀. It starts at its best.
+    negative_slope : float
+        s in [−1, 1): the activation is σ_s(z) = (z)_+ − s(−z)_+. A given `start` brings its own.
     neurons : int
         Width m; ignored if `start` is given.
     method : {"adam", "sgd", "lbfgs"}
@@ -311,7 +319,7 @@ def descend(
         For an invalid problem or option, with one sentence.
     """
     X, y, beta = _check_one_output(X, y, beta, loss)
-    X, y, loss = weigh(X, y, loss, sample_weight)[:3]
+    X, y, loss = weigh(X, y, loss, sample_weight, fold=not intercept)[:3]
     base, weights = split_weights(loss)
     limit = math.inf if max_time is None else max_time
     rates = (learning_rate, schedule, momentum)
@@ -320,18 +328,27 @@ def descend(
     rng = np.random.default_rng(seed)
     if start is None:
         U = init_scale * rng.standard_normal((X.shape[1], neurons))
-        start = Network(U, init_scale * rng.standard_normal(neurons))
+        start = Network(U, init_scale * rng.standard_normal(neurons), negative_slope=negative_slope)
     start = _check_start(start, X)
+    if not intercept:
+        refuse_intercept(start, "descend from it with intercept=True")
+    own_intercept = _first_intercept(start, X, y, loss) if intercept else None
     real = "float64" if method == "lbfgs" else dtype
     rows = batch_size or len(X)
-    work = make_buffers(start.U, start.alpha, rows, real)
+    slope = start.negative_slope
+    work = make_buffers(start.U, start.alpha, rows, real, own_intercept, slope)
     Xr, yr = X.astype(real, copy=False), y.astype(real, copy=False)
     own = None if weights is None else weights.astype(real)
-    compile_kernels(real)
-    recorder = Recorder((X, y, beta, loss), start.U.shape, -(-len(X) // rows), evaluate, progress)
+    compile_kernels(real, slope)
+    recorder = Recorder((X, y, beta, loss), start.U.shape, -(-len(X) // rows), evaluate, progress, slope)
     with threads_for(rows, work), np.errstate(over="ignore", invalid="ignore", under="ignore"):
         status = _run(_Run(Xr, yr, own, beta, work, options, recorder, rng))
     return DescentResult(recorder.best or start, recorder.history, status)
+
+
+def _first_intercept(start: Network, X: Array, y: Array, loss: LossLike) -> float:
+    """The best b₀ for the start's neurons."""
+    return best_intercept(loss, replace(start, intercept=0.0).predict(X), y)
 
 
 def tune_learning_rate(

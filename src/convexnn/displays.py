@@ -101,10 +101,13 @@ class PathDisplay:
         network = _fitted(estimator, "PathDisplay").network_
         if network.alpha.ndim != 1:
             raise ValueError("PathDisplay takes an estimator of one output or two classes.")
+        own = estimator.feature_penalty
         result = path(
             _design(estimator, X), _targets(estimator, y), getattr(estimator, "betas_", None),
             loss=estimator.loss_ if hasattr(estimator, "classes_") else estimator.loss, tol=estimator.tol,
-            max_time=max_time,
+            max_time=max_time, intercept=not estimator.penalize_intercept,
+            feature_penalty=None if own is None else [*own, 1.0],  # the last column is the bias
+            negative_slope=estimator.negative_slope,
         )  # fmt: skip
         scores = getattr(estimator, "scores_", None)
         chosen = None if scores is None else float(estimator.beta_)

@@ -1,6 +1,7 @@
 r"""Two-layer ReLU networks and the maps to and from the convex program.
 
-f(X) = (X U)_+ α with U d×m and α of shape (m,) or (m, c). A bias is a column of ones in X.
+f(X) = (X U)_+ α + b₀ with U d×m and α of shape (m,) or (m, c). A bias is a column of ones in X and is
+penalised like any weight; b₀ is free and 0 unless asked for (`convexnn.intercepts`).
 
 * Convex → network: a block v ≠ 0 becomes (v/√‖v‖, √‖v‖), a block w ≠ 0 becomes (w/√‖w‖, −√‖w‖).
 * Network → convex: v = |α| u in the block of its sign and of a full-dimensional cell whose closure
@@ -9,7 +10,7 @@ f(X) = (X U)_+ α with U d×m and α of shape (m,) or (m, c). A bias is a column
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ import numpy as np
 
 from convexnn._files import write_file
 from convexnn._types import Array
+from convexnn.activation import activate, checked_slope
 from convexnn.losses import LossLike, get_loss
 from convexnn.losses.softmax import is_softmax, softmax_targets
 from convexnn.patterns import KINK, Patterns
@@ -37,7 +39,7 @@ class _Blocks(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """f(X) = (X U)_+ α.
+    """f(X) = (X U)_+ α + b₀.
 
     Parameters
     ----------
@@ -45,6 +47,11 @@ class Network:
         One column a neuron.
     alpha : (m,) or (m, c)
         Output weights; (m, c) for c outputs.
+    intercept : float or (c,)
+        b₀, which no penalty counts; 0 by default.
+    negative_slope : float
+        s in [−1, 1): the activation is σ_s(z) = (z)_+ − s(−z)_+ in place of (z)_+, slope s below 0. 0 is the
+        ReLU, 0.01 the usual leaky ReLU, −1 the absolute value.
 
     Raises
     ------
@@ -62,6 +69,8 @@ class Network:
 
     U: Array
     alpha: Array
+    intercept: float | Array = field(default=0.0, kw_only=True)
+    negative_slope: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "U", np.array(self.U, dtype=np.float64, order="C"))
@@ -71,6 +80,8 @@ class Network:
                 "U must be d×m and alpha (m,) or (m, c) with the same m; "
                 f"they are {self.U.shape} and {self.alpha.shape}."
             )
+        object.__setattr__(self, "intercept", _checked_intercept(self.intercept, self.alpha))
+        object.__setattr__(self, "negative_slope", checked_slope(self.negative_slope))
         if not (np.isfinite(self.U).all() and np.isfinite(self.alpha).all()):
             raise ValueError("The weights of a network must be finite.")
 
@@ -80,12 +91,17 @@ class Network:
         return int(self.U.shape[0])
 
     @property
+    def has_intercept(self) -> bool:
+        """Whether b₀ ≠ 0."""
+        return bool(np.any(self.intercept))
+
+    @property
     def n_neurons(self) -> int:
         """Neurons whose two weights are both non-zero."""
         return int(np.count_nonzero(_amplitude(self) > 0))
 
     def predict(self, X: Array) -> Array:
-        """(X U)_+ α, of shape (n,) or (n, c).
+        """(X U)_+ α + b₀, of shape (n,) or (n, c).
 
         Raises
         ------
@@ -99,16 +115,15 @@ class Network:
         rows = max(1, 8_000_000 // max(1, self.U.shape[1]))
         for start in range(0, X.shape[0], rows):
             Z = X[start : start + rows] @ self.U
-            np.maximum(Z, 0.0, out=Z)
-            out[start : start + rows] = Z @ self.alpha
-        return out
+            out[start : start + rows] = activate(Z, self.negative_slope) @ self.alpha
+        return out + self.intercept if self.has_intercept else out
 
     def penalty(self) -> float:
-        """½ Σ_j (‖u_j‖² + ‖α_j‖₁²), what β multiplies; α_j² for one output."""
+        """½ Σ_j (‖u_j‖² + ‖α_j‖₁²), what β multiplies; α_j² for one output, and nothing for b₀."""
         return 0.5 * float(np.sum(self.U**2) + np.sum(_output_norm(self.alpha) ** 2))
 
     def objective(self, X: Array, y: Array, beta: float, loss: LossLike = "squared") -> float:
-        """L((XU)_+α, y) + (β/2) Σ_j (‖u_j‖² + ‖α_j‖₁²)."""
+        """L((XU)_+α + b₀, y) + (β/2) Σ_j (‖u_j‖² + ‖α_j‖₁²)."""
         f = self.predict(X)
         y = softmax_targets(y, f.shape[-1]) if is_softmax(loss) and f.ndim == 2 else np.asarray(y, float)
         if f.shape != y.shape:
@@ -116,24 +131,28 @@ class Network:
         return get_loss(loss).value(f, y) + beta * self.penalty()
 
     @classmethod
-    def zero(cls, n_features: int, n_outputs: int | None = None) -> "Network":
+    def zero(cls, n_features: int, n_outputs: int | None = None, *, negative_slope: float = 0.0) -> "Network":
         """The network without neurons: f = 0. `n_outputs` None means one output of shape (n,)."""
-        return cls(np.zeros((n_features, 0)), np.zeros((0,) if n_outputs is None else (0, n_outputs)))
+        alpha = np.zeros((0,) if n_outputs is None else (0, n_outputs))
+        return cls(np.zeros((n_features, 0)), alpha, negative_slope=negative_slope)
 
     @classmethod
-    def from_solution(cls, solution: _Blocks) -> "Network":
-        """The balanced network of program blocks v, w (each d×P), with the objective of the program."""
+    def from_solution(cls, solution: _Blocks, *, negative_slope: float = 0.0) -> "Network":
+        """The balanced network of program blocks v, w (each d×P), with the objective of the program.
+
+        `negative_slope` is that of the program.
+        """
         V = np.concatenate([solution.v, solution.w], axis=1)
         sign = np.repeat([1.0, -1.0], [solution.v.shape[1], solution.w.shape[1]])
         norm = np.linalg.norm(V, axis=0)
         keep = norm > 0
         root = np.sqrt(norm[keep])
-        return cls(V[:, keep] / root, sign[keep] * root)
+        return cls(V[:, keep] / root, sign[keep] * root, negative_slope=negative_slope)
 
     def to_solution(self, X: Array) -> tuple[Patterns, Array, Array]:
         """Patterns of the neurons with the blocks (v, w), each d×P, of program (2).
 
-        Neurons of one cell and sign are added. Raises ValueError for several outputs.
+        Neurons of one cell and sign are added; b₀ is no block. Raises ValueError for several outputs.
         """
         self._require_one_output("to_solution")
         net = self.balanced()
@@ -150,12 +169,16 @@ class Network:
         keep = _amplitude(self) > 0
         U, alpha = self.U[:, keep], self.alpha[keep]
         scale = np.sqrt(_output_norm(alpha) / np.linalg.norm(U, axis=0))
-        return Network(U * scale, (alpha.T / scale).T)
+        return replace(self, U=U * scale, alpha=(alpha.T / scale).T)
 
     def outputs(self) -> list["Network"]:
         """One balanced network of one output for each column of α; their penalties never exceed ours."""
         columns = self.alpha[:, None] if self.alpha.ndim == 1 else self.alpha
-        return [Network(self.U, column).balanced() for column in columns.T]
+        values = np.atleast_1d(self.intercept)
+        return [
+            replace(self, alpha=column, intercept=float(b)).balanced()
+            for column, b in zip(columns.T, values, strict=True)
+        ]
 
     @classmethod
     def join(cls, networks: Sequence["Network"]) -> "Network":
@@ -164,7 +187,12 @@ class Network:
         alpha = np.zeros((sum(sizes), len(networks)))
         for k, (net, stop) in enumerate(zip(networks, np.cumsum(sizes), strict=True)):
             alpha[stop - sizes[k] : stop, k] = net.alpha
-        return cls(np.concatenate([net.U for net in networks], axis=1), alpha)
+        intercepts = np.array([float(net.intercept) for net in networks])
+        slopes = {net.negative_slope for net in networks}
+        if len(slopes) > 1:
+            raise ValueError(f"Only networks of one activation join; these have slopes {sorted(slopes)}.")
+        U = np.concatenate([net.U for net in networks], axis=1)
+        return cls(U, alpha, intercept=intercepts, negative_slope=slopes.pop())
 
     def merged(self, X: Array) -> "Network":
         """Add up neurons of one sign that share a closed cell of X; the fit on X is kept.
@@ -181,34 +209,38 @@ class Network:
         signs: list[float] = []
         for sign in (1.0, -1.0):
             V = (net.U * np.abs(net.alpha))[:, np.sign(net.alpha) == sign]
-            groups = _merge_compatible(X, row_norms, V)
+            groups = _merge_compatible(X, row_norms, V, is_even=net.negative_slope == -1.0)
             merged.extend(groups)
             signs.extend([sign] * len(groups))
         if not merged:
-            return Network.zero(self.n_features)
+            return replace(net, U=np.zeros((self.n_features, 0)), alpha=np.zeros(0))
         V = np.stack(merged, axis=1)
         norm = np.linalg.norm(V, axis=0)
         root = np.sqrt(np.where(norm > 0, norm, 1.0))
-        return Network(V / root, np.array(signs) * np.where(norm > 0, root, 0.0)).balanced()
+        alpha = np.array(signs) * np.where(norm > 0, root, 0.0)
+        return replace(net, U=V / root, alpha=alpha).balanced()
 
     def _require_one_output(self, what: str) -> None:
         if self.alpha.ndim != 1:
             raise ValueError(f"{what} is defined for one output; this network has {self.alpha.shape[1]}.")
 
     def to_torch(self, *, dtype: Any = None) -> Any:
-        """``Sequential(Linear, ReLU, Linear)`` without biases; see `convexnn.interop.to_torch`."""
+        """``Sequential(Linear, ReLU, Linear)``, with b₀ as its only bias; see `convexnn.interop.to_torch`."""
         from convexnn.interop import to_torch
 
         return to_torch(self, dtype=dtype)
 
     @classmethod
-    def from_torch(cls, module: Any) -> "Network":
-        """The inverse of `to_torch`; a module with biases becomes a network on [X, 1]."""
+    def from_torch(cls, module: Any, *, penalize_intercept: bool = True) -> "Network":
+        """The network, on [X, 1] if it has penalised biases, of a torch module.
+
+        With ``penalize_intercept=False`` the bias of the last layer is b₀: the inverse of `to_torch`.
+        """
         from convexnn.interop.foreign import network_from_arrays
         from convexnn.interop.torch import torch_arrays
 
-        network = network_from_arrays(*torch_arrays(module))[0]
-        return cls(network.U, network.alpha[:, 0] if network.alpha.shape[1] == 1 else network.alpha)
+        network = network_from_arrays(*torch_arrays(module), penalize_intercept=penalize_intercept)[0]
+        return replace(network, alpha=network.alpha[:, 0]) if network.alpha.shape[1] == 1 else network
 
     def to_sklearn(self) -> Any:
         """A fitted MLPRegressor with the same `predict`; see `convexnn.interop.to_sklearn`."""
@@ -217,11 +249,11 @@ class Network:
         return to_sklearn(self)
 
     @classmethod
-    def from_sklearn(cls, model: Any) -> "Network":
+    def from_sklearn(cls, model: Any, *, penalize_intercept: bool = True) -> "Network":
         """The network, on [X, 1], of a fitted MLP with one hidden layer; see `convexnn.interop`."""
         from convexnn.interop import from_sklearn
 
-        return from_sklearn(model).network
+        return from_sklearn(model, penalize_intercept=penalize_intercept).network
 
     def to_onnx(self, *, target_opset: int | None = None) -> Any:
         """An ONNX model, ``X`` [None, d] to ``variable`` [None, c]; see `convexnn.interop.to_onnx`."""
@@ -230,11 +262,11 @@ class Network:
         return to_onnx(self, target_opset=target_opset or OPSET)
 
     @classmethod
-    def from_onnx(cls, source: Any) -> "Network":
+    def from_onnx(cls, source: Any, *, penalize_intercept: bool = True) -> "Network":
         """The network of an ONNX model or file, on [X, 1] if it has biases; see `convexnn.interop`."""
         from convexnn.interop import from_onnx
 
-        return from_onnx(source).network
+        return from_onnx(source, penalize_intercept=penalize_intercept).network
 
     def save(self, path: str | Path, metadata: Mapping[str, Any] | None = None) -> Path:
         """Write the weights (safetensors) and a JSON header, atomically; returns the file's path.
@@ -249,8 +281,13 @@ class Network:
         from safetensors.numpy import save
 
         text = json.dumps(dict(metadata or {}))
-        header = {"format": _FORMAT, "metadata": text, "sha256": _digest(self.U, self.alpha, text)}
-        data = save({"U": self.U, "alpha": self.alpha}, metadata=header)
+        header = {"format": _FORMAT, "metadata": text, "sha256": _digest(self, text)}
+        tensors = {"U": self.U, "alpha": self.alpha}
+        if self.has_intercept:
+            tensors["intercept"] = np.array(self.intercept)
+        if self.negative_slope != 0.0:
+            tensors["negative_slope"] = np.array(self.negative_slope)
+        data = save(tensors, metadata=header)
         return write_file(_model_file(Path(path)), data)
 
     @classmethod
@@ -279,9 +316,11 @@ def _read(path: Path) -> tuple[Network, dict[str, Any]]:
             header = tensors.metadata() or {}
             foreign = header.get("format") != _FORMAT
             if not foreign:
-                network = Network(tensors.get_tensor("U"), tensors.get_tensor("alpha"))
+                arrays = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+                more = {name: arrays[name] for name in ("intercept", "negative_slope") if name in arrays}
+                network = Network(arrays["U"], arrays["alpha"], **more)
                 metadata = json.loads(header["metadata"])
-                if header["sha256"] != _digest(network.U, network.alpha, header["metadata"]):
+                if header["sha256"] != _digest(network, header["metadata"]):
                     raise ValueError("its checksum is wrong")
                 if not isinstance(metadata, dict):
                     raise ValueError("its metadata are not a JSON object")
@@ -293,10 +332,28 @@ def _read(path: Path) -> tuple[Network, dict[str, Any]]:
     return network, metadata
 
 
-def _digest(U: Array, alpha: Array, metadata: str) -> str:
-    """SHA-256 over shapes, weights and metadata."""
+def _digest(network: Network, metadata: str) -> str:
+    """SHA-256 over shapes, weights (b₀ and s where they are not 0) and metadata."""
+    U, alpha = network.U, network.alpha
     shapes = f"{U.shape} {alpha.shape}".encode()
-    return sha256(shapes + U.tobytes() + alpha.tobytes() + metadata.encode()).hexdigest()
+    own = np.asarray(network.intercept).tobytes() if network.has_intercept else b""
+    own += b"" if network.negative_slope == 0.0 else np.asarray(network.negative_slope).tobytes()
+    return sha256(shapes + U.tobytes() + alpha.tobytes() + own + metadata.encode()).hexdigest()
+
+
+def _checked_intercept(intercept: float | Array, alpha: Array) -> float | Array:
+    """b₀ as a float for one output, (c,) for c; ValueError for another shape, or if it is not finite."""
+    values = np.array(intercept, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("The intercept of a network must be finite.")
+    if alpha.ndim == 1 and values.size == 1:
+        return float(values.reshape(()))
+    if alpha.ndim == 2 and values.shape in ((), alpha.shape[1:]):
+        return np.ascontiguousarray(np.broadcast_to(values, alpha.shape[1:]))
+    raise ValueError(
+        f"The intercept must be a number for one output, (c,) for c; alpha has shape {alpha.shape}, the "
+        f"intercept {values.shape}."
+    )
 
 
 def _model_file(path: Path) -> Path:
@@ -314,8 +371,8 @@ def _amplitude(network: Network) -> Array:
     return np.asarray(np.linalg.norm(network.U, axis=0) * _output_norm(network.alpha))
 
 
-def _merge_compatible(X: Array, row_norms: Array, V: Array) -> list[Array]:
-    """Greedily add the columns of V that agree in sign on every row of X."""
+def _merge_compatible(X: Array, row_norms: Array, V: Array, *, is_even: bool = False) -> list[Array]:
+    """Greedily add the columns of V that agree in sign on every row of X; if `is_even`, v or −v may."""
     Z = X @ V
     kink = KINK * row_norms * np.linalg.norm(V, axis=0)
     up = (kink < Z).astype(np.float32)
@@ -326,9 +383,14 @@ def _merge_compatible(X: Array, row_norms: Array, V: Array) -> list[Array]:
     for j in range(V.shape[1]):
         conflicts = group_up @ down[:, j] + group_down @ up[:, j]
         free = np.flatnonzero(conflicts == 0)
+        v = V[:, j]
+        if is_even and not free.size:
+            free = np.flatnonzero(group_up @ up[:, j] + group_down @ down[:, j] == 0)
+            if free.size:
+                v, up[:, j], down[:, j] = -v, down[:, j].copy(), up[:, j].copy()
         if free.size:
             k = int(free[0])
-            sums[k] = sums[k] + V[:, j]
+            sums[k] = sums[k] + v
             np.maximum(group_up[k], up[:, j], out=group_up[k])
             np.maximum(group_down[k], down[:, j], out=group_down[k])
         else:

@@ -3,16 +3,19 @@ r"""The convex program over a set of activation patterns (Pilanci & Ergen, ICML 
     min  L(Σ_i D_i X (v_i − w_i), y) + β Σ_i (‖v_i‖ + ‖w_i‖)   s.t.  v_i, w_i ∈ K_i
 
 D_i = diag(d_i), K_i = {u : (2D_i − I) X u ≥ 0}. With every pattern its optimum is that of the training
-problem; with some of them it is an upper bound. The gated form leaves the cones out. The operator
+problem; with some of them it is an upper bound. The gated form leaves the cones out. For another activation
+than the ReLU, of slope s below 0, D_i is diag(d_i + s(1 − d_i)) in the objective. The operator
 [D_1 X … D_P X] is never formed: products run over blocks of patterns.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from convexnn._threads import OutOfTime
 from convexnn._types import Array, BoolArray, IntArray
+from convexnn.activation import checked_slope, gains
 from convexnn.cones import Rows, adjoint_blocks, prepare_rows, project_blocks
 from convexnn.losses import LossLike, SeparableLoss, check_problem, get_separable, plain
 from convexnn.patterns import Patterns
@@ -40,6 +43,8 @@ class ConvexProgram:
         A name or an object of `convexnn.losses`, such as ``Huber(0.5)`` or ``Weighted(Logistic(), weights)``.
     gated : bool
         Leave the cones out (gated ReLU).
+    negative_slope : float
+        s of the activation σ_s(z) = (z)_+ − s(−z)_+; 0 is the ReLU.
 
     Raises
     ------
@@ -62,6 +67,7 @@ class ConvexProgram:
     beta: float
     loss: LossLike = "squared"
     gated: bool = False
+    negative_slope: float = field(default=0.0, kw_only=True)
     _rows: Rows = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -80,7 +86,8 @@ class ConvexProgram:
         object.__setattr__(self, "y", y)
         object.__setattr__(self, "beta", beta)
         object.__setattr__(self, "loss", plain(self.loss))
-        object.__setattr__(self, "_rows", prepare_rows(X))
+        object.__setattr__(self, "negative_slope", checked_slope(self.negative_slope))
+        object.__setattr__(self, "_rows", prepare_rows(X, self.negative_slope))
 
     def _check_cells(self, X: Array) -> None:
         """Every generator must lie in the cell of its mask, up to rounding."""
@@ -102,15 +109,19 @@ class ConvexProgram:
         used = np.flatnonzero(difference.any(axis=0))
         out = np.zeros(len(self.X))
         for chunk in self._chunks(used):
-            out += np.einsum("ij,ij->i", self.X @ difference[:, chunk], self.patterns.masks[:, chunk])
+            out += np.einsum("ij,ij->i", self.X @ difference[:, chunk], self._diagonals(chunk))
         return out
 
     def adjoint(self, r: Array) -> Array:
         """The d×P matrix with columns XᵀD_i r."""
         out = np.empty_like(self.patterns.generators)
         for chunk in self._chunks(np.arange(len(self.patterns))):
-            out[:, chunk] = self.X.T @ (self.patterns.masks[:, chunk] * r[:, None])
+            out[:, chunk] = self.X.T @ (self._diagonals(chunk) * r[:, None])
         return out
+
+    def _diagonals(self, chunk: IntArray) -> Any:
+        """The diagonals of some D_i, n×k."""
+        return gains(self.patterns.masks[:, chunk], self.negative_slope)
 
     def primal(self, v: Array, w: Array) -> float:
         """L(F(v, w), y) + β Σ (‖v_i‖ + ‖w_i‖). The cones are checked by `violation`."""

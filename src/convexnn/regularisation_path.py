@@ -5,6 +5,7 @@ min over m, U, α of  L(Σ_j (X u_j)_+ α_j, y) + (β/2) Σ_j (‖u_j‖² + α_
 
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -90,6 +91,9 @@ def path(
     ratio: float = 1e-2,
     loss: LossLike = "squared",
     sample_weight: ArrayLike | None = None,
+    intercept: bool = False,
+    feature_penalty: ArrayLike | None = None,
+    negative_slope: float = 0.0,
     tol: float = 1e-3,
     max_time: float | None = None,
     seed: int = 0,
@@ -117,6 +121,8 @@ def path(
         A name or an object of `convexnn.losses`.
     sample_weight : (n,), optional
         Weights ω ≥ 0 of the rows in L; 1 by default.
+    intercept, feature_penalty, negative_slope
+        As in `train`.
     tol : float
         Relative gap at which to stop, at every β.
     max_time : float, optional
@@ -156,7 +162,10 @@ def path(
     status: Status | None = None
     try:
         if betas is None:
-            wanted = default_betas(X, y, n_betas, ratio, loss, seed, sample_weight)
+            options: dict[str, Any] = {
+                "intercept": intercept, "feature_penalty": feature_penalty, "negative_slope": negative_slope,
+            }  # fmt: skip
+            wanted = default_betas(X, y, n_betas, ratio, loss, seed, sample_weight, **options)
         else:
             wanted = checked_betas(betas)
         for beta in wanted:
@@ -167,8 +176,9 @@ def path(
                 break
             result = train(
                 X, y, float(beta), loss=loss, sample_weight=sample_weight, tol=tol, seed=seed,
-                certificate=certificate,
+                certificate=certificate, intercept=intercept, feature_penalty=feature_penalty,
                 max_time=None if left is None else max(left, 1e-3), warm_start=_warm(points),
+                negative_slope=negative_slope,
             )  # fmt: skip
             points.append((float(beta), result, perf_counter() - start))
             if progress is not None:
@@ -201,6 +211,9 @@ def default_betas(
     loss: LossLike,
     seed: int = 0,
     sample_weight: ArrayLike | None = None,
+    intercept: bool = False,
+    feature_penalty: ArrayLike | None = None,
+    negative_slope: float = 0.0,
 ) -> Array:
     """β_max · ratio^{k/(n_betas − 1)}, k = 0 … n_betas − 1; from 1 down where β_max is 0.
 
@@ -213,7 +226,10 @@ def default_betas(
         raise ValueError(f"n_betas must be at least 1; it is {n_betas!r}.")
     if not 0 < ratio < 1:
         raise ValueError(f"ratio must be between 0 and 1; it is {ratio!r}.")
-    top = beta_max(X, y, loss, sample_weight=sample_weight, seed=seed)
+    top = beta_max(
+        X, y, loss, sample_weight=sample_weight, seed=seed, intercept=intercept,
+        feature_penalty=feature_penalty, negative_slope=negative_slope,
+    )  # fmt: skip
     top = top if top > 0 else 1.0
     return np.geomspace(top, ratio * top, n_betas)
 

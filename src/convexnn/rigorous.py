@@ -6,6 +6,7 @@ r"""Proven bounds for certificates: which method for which data, and what it pro
   weights, ν is moved to where that bound is best; for the others it stays.
 """
 
+from contextlib import suppress
 from time import perf_counter
 from typing import Literal, NamedTuple
 
@@ -40,8 +41,9 @@ class Proof(NamedTuple):
 
 
 def exact_proof(
-    X: Array, nu: Array, beta: float, *, rtol: float, max_time: float | None, max_nodes: int | None = None
-) -> Proof:
+    X: Array, nu: Array, beta: float, *, rtol: float, max_time: float | None, max_nodes: int | None = None,
+    negative_slope: float = 0.0,
+) -> Proof:  # fmt: skip
     """ρ(±ν) ≤ max(β, ρ)(1 + rtol) for one output; kind ``bounded`` if a limit came first.
 
     Raises
@@ -56,11 +58,13 @@ def exact_proof(
             'ask for certificate="bounded" or "estimated".'
         )
     if rank > 2 and pattern_bound(len(X), rank)[0] <= _FEW_PATTERNS and _is_well_conditioned(X, rank):
-        everything = ConvexProgram(X, nu, Patterns.enumerate(X), beta)
-        return Proof(nu, everything.rho(nu) * (1.0 + _PROJECTION), "exact")
+        with suppress(ArithmeticError):  # a cell too thin to be told from rounding: branch and bound then
+            everything = ConvexProgram(X, nu, Patterns.enumerate(X), beta, negative_slope=negative_slope)
+            return Proof(nu, everything.rho(nu) * (1.0 + _PROJECTION), "exact")
     bound = rho_bounds(
-        X, nu, threshold=beta, rtol=max(rtol, _LEAST_RTOL), max_time=max_time, max_nodes=max_nodes
-    )
+        X, nu, threshold=beta, rtol=max(rtol, _LEAST_RTOL), max_time=max_time, max_nodes=max_nodes,
+        negative_slope=negative_slope,
+    )  # fmt: skip
     return Proof(nu, bound.upper, "exact" if bound.finished else "bounded")
 
 
@@ -77,31 +81,40 @@ def _is_well_conditioned(X: Array, rank: int) -> bool:
 
 
 def bounded_proof(
-    X: Array, y: Array, beta: float, loss: LossLike, nu: Array, *, primal: float, rtol: float, max_time: float
-) -> Proof:
+    X: Array, y: Array, beta: float, loss: LossLike, nu: Array, *, primal: float, rtol: float,
+    max_time: float, intercept: bool = False, negative_slope: float = 0.0,
+) -> Proof:  # fmt: skip
     """The better of branch and bound (half the time, where the rank allows) and the semidefinite bound."""
     begin = perf_counter()
     proofs: list[Proof] = []
     if rank_up_to(X, MAX_RANK) <= MAX_RANK:
-        proofs.append(exact_proof(X, nu, beta, rtol=rtol, max_time=0.5 * max_time))
+        slope = negative_slope
+        proofs.append(exact_proof(X, nu, beta, rtol=rtol, max_time=0.5 * max_time, negative_slope=slope))
         if proofs[0].kind == "exact":
             return proofs[0]
     left = max(0.1, max_time - (perf_counter() - begin))
-    if isinstance(loss, str) and loss in LOSSES:
-        moved, rho = spectral_dual(X, y, beta, loss, nu, primal=primal, tol=rtol, max_time=left)
+    if isinstance(loss, str) and loss in LOSSES and not (intercept and not X.any(axis=1).all()):
+        moved, rho = spectral_dual(
+            X, y, beta, loss, nu, primal=primal, tol=rtol, max_time=left, negative_slope=negative_slope,
+            intercept=intercept,
+        )  # fmt: skip
         proofs.append(Proof(moved, rho, "bounded"))
     else:
-        rho = max(spectral_bound(X, sign * nu, max_time=0.5 * left) for sign in (1.0, -1.0))
+        rho = max(
+            spectral_bound(X, sign * nu, max_time=0.5 * left, negative_slope=negative_slope)
+            for sign in (1.0, -1.0)
+        )
         proofs.append(Proof(nu, rho, "bounded"))
     return max(proofs, key=lambda proof: _value(proof, y, beta, loss))
 
 
 def prove(
     X: Array, y: Array, beta: float, loss: LossLike, nu: Array, *, kind: str, primal: float, rtol: float,
-    max_time: float | None,
+    max_time: float | None, intercept: bool = False, negative_slope: float = 0.0,
 ) -> Proof | None:  # fmt: skip
     """The proof that a certificate of this kind asks for, over every output; None if ``auto`` gives up.
 
+    With a free intercept the given ν has 1ᵀν = 0, and so has the ν of the proof.
     ``auto`` tries for an exact one while that is cheap: rank at most 7 and 20,000 boxes.
     """
     columns = nu.reshape(len(nu), -1).T
@@ -114,12 +127,16 @@ def prove(
         if kind == "bounded":
             share = (60.0 if max_time is None else max_time) / len(columns)
             goal = np.ascontiguousarray(target)
-            proofs.append(
-                bounded_proof(X, goal, beta, loss, column, primal=primal, rtol=rtol, max_time=share)
-            )
+            one = bounded_proof(
+                X, goal, beta, loss, column, primal=primal, rtol=rtol, max_time=share, intercept=intercept,
+                negative_slope=negative_slope,
+            )  # fmt: skip
+            proofs.append(one)
             continue
         limit = min(_AUTO_NODES, 1 + _AUTO_WORK // len(X)) if kind == "auto" else None
-        proof = exact_proof(X, column, beta, rtol=rtol, max_time=max_time, max_nodes=limit)
+        proof = exact_proof(
+            X, column, beta, rtol=rtol, max_time=max_time, max_nodes=limit, negative_slope=negative_slope
+        )
         if kind == "auto" and proof.kind != "exact":
             return None
         proofs.append(proof)

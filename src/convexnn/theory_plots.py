@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.spatial import ConvexHull, QhullError
 
 from convexnn._types import Array
+from convexnn.activation import require_relu
 from convexnn.network import Network
 from convexnn.patterns import Patterns
 from convexnn.plots import (
@@ -214,9 +215,11 @@ def plot_dual(
     Raises
     ------
     ValueError
-        If X has not two columns.
+        If X has not two columns, or the network's activation is not the ReLU.
     """
     X = _plane(X)
+    if network is not None:
+        require_relu(network, "A picture of νᵀ(Xu)₊")
     ax = ax or new_axes("angle of u (degrees)", "νᵀ(Xu)₊ (unit of β)")
     kinks = np.degrees(np.arctan2(X[:, 0], -X[:, 1]))
     kinks = np.mod(np.concatenate([kinks, kinks + 180.0]), 360.0)

@@ -12,9 +12,11 @@ from typing import Any, Literal
 import numpy as np
 
 from convexnn._types import Array
+from convexnn.activation import require_relu
 from convexnn.certificate import Certificate, certify
 from convexnn.convolution.patches import check_patches
 from convexnn.convolution.result import ConvolutionResult
+from convexnn.intercepts import refuse_intercept
 from convexnn.network import Network
 from convexnn.pricing import beta_max
 from convexnn.program import ConvexProgram
@@ -85,6 +87,8 @@ def train_separable(
     X, targets = _stacked(patches, y, beta, loss)
     trained = train(X, targets, beta, loss=loss, tol=tol, **options)
     net = trained.network
+    require_relu(net, "A separable convolution")
+    refuse_intercept(net, "a separable convolution has none")
     return ConvolutionResult(
         SeparableCNN(net.U, net.alpha),
         net.objective(X, targets, beta, loss),

@@ -49,7 +49,7 @@ class FitProgress:
 
     def step(self, row: dict[str, Any]) -> None:
         """Print a row and tell the callbacks of it; KeyboardInterrupt if one of them asks to stop."""
-        if self._model.verbose:
+        if self._model.verbose and (row["bound"] > 0 or not row["iteration"]):  # few of the first descent
             print_row(row)
         if self._context is None:
             return

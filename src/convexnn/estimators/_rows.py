@@ -2,7 +2,8 @@ r"""From X, y and weights to the problem that is trained: min Σ ω_i ℓ(f(z_i)
 
 * Rows of weight zero are left out, and equal rows with equal targets become one row with their summed weight:
   integer weights and repeated rows are the same problem, to the last digit.
-* z = [(x − mean)/scale, 1]/√(d+1) with weighted mean and scale, or [x, 1] without standardisation.
+* z = [(x − mean)/scale, 1]/√(d+1) with weighted mean and scale, or [x, 1] without standardisation. With a
+  penalty w_k of its own for each column, training sees z_k/√w_k and u_k is what it finds over √w_k.
 * A sparse X with as many columns as rows, or more, is never made dense. ZZᵀ = VΛVᵀ needs sparse products
   only, and since the penalty is invariant under rotations, training on the n×r matrix R = VΛ^½ is training on
   Z; u in those coordinates is ZᵀVΛ^{−½}u in the columns of Z.
@@ -12,13 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.linalg import eigh
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from convexnn._types import Array, IntArray
+from convexnn.activation import activate
 from convexnn.data import Scaler
+from convexnn.feature_penalty import penalty_root
 from convexnn.network import Network
 
 #: Most entries of a sparse X, with at least as many rows as columns, that is made dense (8 bytes each).
@@ -49,6 +52,8 @@ class Problem:
         The row of this problem that holds each row given, −1 for none; None if nothing changed.
     shares : (n,) or None
         The weight of each row given over that of its group.
+    root : (d+1,) or None
+        √w of penalties for each column, with 1 for the bias.
     """
 
     Z: Array
@@ -59,6 +64,7 @@ class Problem:
     rows: Any = None
     groups: IntArray | None = None
     shares: Array | None = None
+    root: Array | None = None
 
     def restore(self, nu: Array) -> Array:
         """The dual point over the rows given: ν of a group is shared by weight."""
@@ -69,38 +75,51 @@ class Problem:
 
     def lift(self, U: Array) -> Array:
         """(p, m) in the coordinates of this problem to (d+1, m) in those of z."""
-        if self.basis is None:
-            return U
-        return transposed_times(self.rows, self.scaler, self.basis @ U)
+        if self.basis is not None:
+            U = transposed_times(self.rows, self.scaler, self.basis @ U)
+            return U if self.root is None else U / self.root[:, None] ** 2
+        return U if self.root is None else U / self.root[:, None]
 
     def lower(self, U: Array) -> Array:
         """(d+1, m) in the coordinates of z, projected on those of this problem."""
-        return U if self.basis is None else self.basis.T @ times(self.rows, self.scaler, U)
+        if self.basis is not None:
+            return np.asarray(self.basis.T @ times(self.rows, self.scaler, U))
+        return U if self.root is None else U * self.root[:, None]
 
 
-def make_problem(X: Any, y: Array, weights: Array | None, standardize: bool) -> Problem:
+def make_problem(
+    X: Any, y: Array, weights: Array | None, standardize: bool, feature_penalty: ArrayLike | None = None
+) -> Problem:
     """The problem of rows X (n, d), dense or CSR, targets y (n,) or (n, c), and weights ω ≥ 0 (n,).
 
     Raises
     ------
     ValueError
-        If X is sparse, has at least as many rows as columns, and would not fit into a gigabyte.
+        If X is sparse, has at least as many rows as columns, and would not fit into a gigabyte, or
+        `feature_penalty` is not one positive number for each column.
     """
+    root = None if feature_penalty is None else np.append(penalty_root(feature_penalty, X.shape[1]), 1.0)
     X, y, weights, groups, shares = _merged(X, y, weights)
     if not sparse.issparse(X):
         scaler = fit_scaler(X, weights) if standardize else None
-        return Problem(design(scaler, X), y, weights, scaler, None, None, groups, shares)
+        return Problem(_over(design(scaler, X), root), y, weights, scaler, None, None, groups, shares, root)
     n, d = X.shape
     if d < n:
         dense = _dense(X)
         scaler = fit_scaler(dense, weights) if standardize else None
-        return Problem(design(scaler, dense), y, weights, scaler, None, None, groups, shares)
+        Z = _over(design(scaler, dense), root)
+        return Problem(Z, y, weights, scaler, None, None, groups, shares, root)
     scaler = fit_scaler(X, weights) if standardize else None
-    values, V = eigh(_gram(X, scaler))
+    values, V = eigh(_gram(X, scaler, root))
     kept = values > _RANK * values[-1]
-    root = np.sqrt(values[kept])
-    Z = np.ascontiguousarray(V[:, kept] * root)
-    return Problem(Z, y, weights, scaler, V[:, kept] / root, X, groups, shares)
+    lengths = np.sqrt(values[kept])
+    Z = np.ascontiguousarray(V[:, kept] * lengths)
+    return Problem(Z, y, weights, scaler, V[:, kept] / lengths, X, groups, shares, root)
+
+
+def _over(Z: Array, root: Array | None) -> Array:
+    """Z/√w."""
+    return Z if root is None else np.ascontiguousarray(Z / root)
 
 
 def fit_scaler(X: Any, weights: Array | None) -> Scaler:
@@ -146,26 +165,29 @@ def outputs(network: Network, scaler: Scaler | None, X: Any) -> Array:
     """f of a network in the coordinates of z, for rows X, dense or CSR."""
     if not sparse.issparse(X):
         return network.predict(design(scaler, X))
+    intercept = network.intercept
     out = np.empty((X.shape[0], *network.alpha.shape[1:]))
     step = max(1, 8_000_000 // max(1, network.U.shape[1]))
     for start in range(0, X.shape[0], step):
-        hidden = np.maximum(times(X[start : start + step], scaler, network.U), 0.0)
+        hidden = activate(times(X[start : start + step], scaler, network.U), network.negative_slope)
         out[start : start + step] = hidden @ network.alpha
-    return out
+    return out + intercept if network.has_intercept else out
 
 
 def hidden_layer(network: Network, scaler: Scaler | None, X: Any) -> Array:
     """(Z U)_+ for rows X, dense or CSR."""
     Z = times(X, scaler, network.U) if sparse.issparse(X) else design(scaler, X) @ network.U
-    return np.asarray(np.maximum(Z, 0.0))
+    return np.asarray(activate(Z, network.negative_slope))
 
 
-def _gram(X: Any, scaler: Scaler | None) -> Array:
-    """ZZᵀ of sparse X."""
+def _gram(X: Any, scaler: Scaler | None, root: Array | None) -> Array:
+    """ZZᵀ of sparse X, or (Z/√w)(Z/√w)ᵀ."""
+    own = 1.0 if root is None else root[:-1]
     if scaler is None:
+        X = X if root is None else sparse.csr_array(X.multiply(1.0 / own))
         return np.asarray((X @ X.T).toarray() + 1.0)
-    A = sparse.csr_array(X.multiply(1.0 / scaler.scale))
-    centre = scaler.mean / scaler.scale
+    A = sparse.csr_array(X.multiply(1.0 / (scaler.scale * own)))
+    centre = scaler.mean / (scaler.scale * own)
     c = A @ centre
     K = (A @ A.T).toarray() - c[:, None] - c + (centre @ centre + 1.0)
     return np.asarray(K / (X.shape[1] + 1))

@@ -86,15 +86,23 @@ def seed_of(random_state: int | np.random.RandomState | None) -> int:
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-def choose_beta(beta: float | str, problem: Problem, loss: LossLike, seed: int) -> float:
+def choose_beta(
+    beta: float | str,
+    problem: Problem,
+    loss: LossLike,
+    seed: int,
+    intercept: bool = False,
+    negative_slope: float = 0.0,
+) -> float:
     """The number given, or β_max/100; 1 where β_max is 0, since then zero is optimal for every β."""
     if not isinstance(beta, str):
         return float(beta)
     require_auto(beta)
-    largest = float(
-        pricing.beta_max(problem.Z, problem.y, loss=loss, sample_weight=problem.weights, seed=seed)
-    )
-    return auto_beta(largest)
+    largest = pricing.beta_max(
+        problem.Z, problem.y, loss=loss, sample_weight=problem.weights, seed=seed, intercept=intercept,
+        negative_slope=negative_slope,
+    )  # fmt: skip
+    return auto_beta(float(largest))
 
 
 def require_auto(beta: str) -> None:
@@ -124,13 +132,16 @@ def fit_network(
 ) -> None:
     """Train, and set the fitted attributes: all but those of labels."""
     seed = seed_of(model.random_state)
-    beta = choose_beta(beta, problem, loss, seed)
+    intercept = not model.penalize_intercept
+    beta = choose_beta(beta, problem, loss, seed, intercept, model.negative_slope)
     result = training.train(
         problem.Z,
         problem.y,
         beta,
         loss=loss,
         sample_weight=problem.weights,
+        intercept=intercept,
+        negative_slope=model.negative_slope,
         tol=model.tol,
         max_time=max_time,
         max_neurons=max_neurons,
@@ -138,10 +149,10 @@ def fit_network(
         warm_start=previous_network(model, problem) if warm_start else None,
         progress=progress.step if progress.wanted else None,
     )
-    network, certificate = result.network, result.certificate
-    if problem.basis is not None:
-        network = Network(problem.lift(network.U), network.alpha)
+    certificate = result.certificate
+    network = replace(result.network, U=problem.lift(result.network.U))
     model.network_ = network
+    model.intercept_ = network.intercept
     model.certificate_ = replace(certificate, nu=problem.restore(certificate.nu))
     model.coefs_ = [network.U, network.alpha]
     model.scaler_ = problem.scaler
@@ -172,7 +183,8 @@ def previous_network(model: Any, problem: Problem) -> Network | None:
             f"{network.n_features - 1} columns and alpha of shape {network.alpha.shape}; X has {width - 1} "
             f"columns and the targets have shape {problem.y.shape}. Use a new estimator."
         )
-    return Network(problem.lower(network.U), network.alpha)
+    lowered = replace(network, U=problem.lower(network.U))
+    return replace(lowered, intercept=0.0) if model.penalize_intercept else lowered
 
 
 def warn_unfinished(

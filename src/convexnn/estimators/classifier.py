@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from convexnn.estimators._progress import FitProgress, with_callbacks
 from convexnn.estimators._rows import make_problem
@@ -40,6 +41,16 @@ class ConvexReLUClassifier(CertifiedClassifier):
     standardize : bool, default True
         Standardise the columns by the training rows (and their weights) and divide by √(d+1). False only
         appends the ones.
+    penalize_intercept : bool, default True
+        True: all biases are weights of the column of ones, and β counts them. False: f has an output bias b₀
+        more, `intercept_`, one for each output, that β does not count, and the certificate is for that
+        problem; biases inside the neurons stay as they are. Not for more than two classes with the
+        logistic loss.
+    feature_penalty : (d,) array, optional
+        w_k > 0 for each column of X: the penalty is (β/2) Σ_j (Σ_k w_k u_jk² + ‖α_j‖₁²), with 1 for the bias.
+    negative_slope : float, default 0.0
+        s in [−1, 1): the activation is (z)₊ − s(−z)₊ in place of (z)₊. 0.01 is the usual leaky ReLU, −1 the
+        absolute value.
     class_weight : dict, "balanced" or None, default None
         Weights of the classes, which multiply those of the rows. "balanced" gives all classes the same sum.
         Not for indicator matrices.
@@ -62,6 +73,8 @@ class ConvexReLUClassifier(CertifiedClassifier):
         Makes Z of X; None without standardisation.
     coefs_ : list of two arrays
         [U, alpha] of `network_`: (d+1, m) and (m,) or (m, k). The last row of U holds the biases.
+    intercept_ : float or (c,) array
+        The unpenalised b₀; 0 with ``penalize_intercept=True``.
     certificate_ : Certificate
         The gap to the global optimum and the kind of bound it rests on.
     beta_ : float
@@ -69,7 +82,8 @@ class ConvexReLUClassifier(CertifiedClassifier):
     loss_ : str
         Name of the loss trained: "softmax" for "logistic" with more than two classes.
     history_ : list of dict
-        One row an iteration: seconds, iteration, primal, bound, neurons.
+        One row an iteration: seconds, iteration, primal, bound, neurons. The first may be those of the
+        run of Adam that finds the start, with the bound 0.
     n_iter_ : int
         Rows of `history_`.
     status_ : Status
@@ -113,6 +127,9 @@ class ConvexReLUClassifier(CertifiedClassifier):
         max_time: float | None = None,
         max_neurons: int | None = None,
         standardize: bool = True,
+        penalize_intercept: bool = True,
+        feature_penalty: ArrayLike | None = None,
+        negative_slope: float = 0.0,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = 0,
@@ -124,6 +141,9 @@ class ConvexReLUClassifier(CertifiedClassifier):
         self.max_time = max_time
         self.max_neurons = max_neurons
         self.standardize = standardize
+        self.penalize_intercept = penalize_intercept
+        self.feature_penalty = feature_penalty
+        self.negative_slope = negative_slope
         self.class_weight = class_weight
         self.warm_start = warm_start
         self.random_state = random_state
@@ -137,7 +157,7 @@ class ConvexReLUClassifier(CertifiedClassifier):
         """
         rows, y, labels, weights = checked_classification(self, X, y, sample_weight)
         progress = FitProgress(self, rows, y, weights)
-        problem = make_problem(rows, labels.targets, weights, self.standardize)
+        problem = make_problem(rows, labels.targets, weights, self.standardize, self.feature_penalty)
         set_labels(self, labels)
         fit_network(
             self, problem, labels.loss, progress, beta=self.beta, max_neurons=self.max_neurons,

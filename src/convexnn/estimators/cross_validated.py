@@ -8,7 +8,7 @@ weights): the regularisation that a row feels is then that of the final fit on a
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Literal
 
@@ -31,7 +31,6 @@ from convexnn.estimators._shared import (
 from convexnn.estimators.classifier import ConvexReLUClassifier
 from convexnn.estimators.regressor import ConvexReLURegressor
 from convexnn.losses import LossLike
-from convexnn.network import Network
 from convexnn.regularisation_path import checked_betas, default_betas, path
 from convexnn.status import Status
 
@@ -64,6 +63,8 @@ class ConvexReLURegressorCV(ConvexReLURegressor):
         score NaN and cannot be chosen.
     standardize : bool, default True
         As in `ConvexReLURegressor`; the folds standardise by their own training rows.
+    penalize_intercept, feature_penalty, negative_slope
+        As in `ConvexReLURegressor`.
     random_state : int, RandomState instance or None, default 0
     verbose : bool, default False
         Print one line a β and fold.
@@ -77,7 +78,7 @@ class ConvexReLURegressorCV(ConvexReLURegressor):
     scores_ : (k, folds) array
     best_score_ : float
         Mean score of `beta_` over the folds.
-    network_, scaler_, coefs_, certificate_, loss_, history_, n_iter_, status_
+    network_, scaler_, coefs_, intercept_, certificate_, loss_, history_, n_iter_, status_
         Of the fit on all rows, as in `ConvexReLURegressor`.
     n_features_in_, feature_names_in_
         As in scikit-learn.
@@ -104,6 +105,9 @@ class ConvexReLURegressorCV(ConvexReLURegressor):
         tol: float = 1e-3,
         max_time: float | None = None,
         standardize: bool = True,
+        penalize_intercept: bool = True,
+        feature_penalty: ArrayLike | None = None,
+        negative_slope: float = 0.0,
         random_state: int | np.random.RandomState | None = 0,
         verbose: bool = False,
     ) -> None:
@@ -116,6 +120,9 @@ class ConvexReLURegressorCV(ConvexReLURegressor):
         self.tol = tol
         self.max_time = max_time
         self.standardize = standardize
+        self.penalize_intercept = penalize_intercept
+        self.feature_penalty = feature_penalty
+        self.negative_slope = negative_slope
         self.random_state = random_state
         self.verbose = verbose
 
@@ -156,6 +163,8 @@ class ConvexReLUClassifierCV(ConvexReLUClassifier):
         score NaN and cannot be chosen.
     standardize : bool, default True
         As in `ConvexReLUClassifier`; the folds standardise by their own training rows.
+    penalize_intercept, feature_penalty, negative_slope
+        As in `ConvexReLUClassifier`.
     class_weight : dict, "balanced" or None, default None
         As in `ConvexReLUClassifier`, by all rows; scores do not use it.
     random_state : int, RandomState instance or None, default 0
@@ -173,7 +182,7 @@ class ConvexReLUClassifierCV(ConvexReLUClassifier):
     scores_ : (k, folds) array
     best_score_ : float
         Mean score of `beta_` over the folds.
-    network_, scaler_, coefs_, certificate_, loss_, history_, n_iter_, status_
+    network_, scaler_, coefs_, intercept_, certificate_, loss_, history_, n_iter_, status_
         Of the fit on all rows, as in `ConvexReLUClassifier`.
     n_features_in_, feature_names_in_
         As in scikit-learn.
@@ -200,6 +209,9 @@ class ConvexReLUClassifierCV(ConvexReLUClassifier):
         tol: float = 1e-3,
         max_time: float | None = None,
         standardize: bool = True,
+        penalize_intercept: bool = True,
+        feature_penalty: ArrayLike | None = None,
+        negative_slope: float = 0.0,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         random_state: int | np.random.RandomState | None = 0,
         verbose: bool = False,
@@ -213,6 +225,9 @@ class ConvexReLUClassifierCV(ConvexReLUClassifier):
         self.tol = tol
         self.max_time = max_time
         self.standardize = standardize
+        self.penalize_intercept = penalize_intercept
+        self.feature_penalty = feature_penalty
+        self.negative_slope = negative_slope
         self.class_weight = class_weight
         self.random_state = random_state
         self.verbose = verbose
@@ -246,9 +261,11 @@ class _Data:
     score_weights: Array | None
     loss: LossLike
 
-    def problem(self, inside: NDArray[np.intp], standardize: bool) -> Problem:
+    def problem(self, inside: NDArray[np.intp], model: "_ModelCV") -> Problem:
         weights = None if self.weights is None else self.weights[inside]
-        return make_problem(self.X[inside], self.targets[inside], weights, standardize)
+        return make_problem(
+            self.X[inside], self.targets[inside], weights, model.standardize, model.feature_penalty
+        )
 
     def share(self, inside: NDArray[np.intp]) -> float:
         """The part of all weights that some rows have."""
@@ -260,7 +277,7 @@ class _Data:
 def _choose_and_fit(model: _ModelCV, data: _Data, single: _Single, progress: FitProgress) -> None:
     """Set betas_, scores_ and best_score_, and train at the best β on all rows."""
     begin, seed = perf_counter(), seed_of(model.random_state)
-    whole = make_problem(data.X, data.targets, data.weights, model.standardize)
+    whole = make_problem(data.X, data.targets, data.weights, model.standardize, model.feature_penalty)
     betas = _betas(model, whole, data.loss, seed)
     is_classifier = isinstance(model, ConvexReLUClassifier)
     folds = list(check_cv(model.cv, data.y, classifier=is_classifier).split(data.X, data.y))
@@ -291,8 +308,9 @@ def _betas(model: _ModelCV, problem: Problem, loss: LossLike, seed: int) -> Arra
         if model.betas != "auto":
             raise ValueError(f"betas must be positive numbers or 'auto'; it is {model.betas!r}.")
         return default_betas(
-            problem.Z, problem.y, model.n_betas, model.ratio, loss, seed, sample_weight=problem.weights
-        )
+            problem.Z, problem.y, model.n_betas, model.ratio, loss, seed, sample_weight=problem.weights,
+            intercept=not model.penalize_intercept, negative_slope=model.negative_slope,
+        )  # fmt: skip
     return checked_betas(model.betas)
 
 
@@ -311,10 +329,11 @@ def _fold_scores(
     The networks' bounds are only estimated here: nothing of a fold is kept but its scores. `single` is an
     estimator for scorers, fitted but for its network.
     """
-    problem = data.problem(inside, model.standardize)
+    problem = data.problem(inside, model)
     result = path(
         problem.Z, problem.y, betas * data.share(inside), loss=data.loss, sample_weight=problem.weights,
         tol=model.tol, max_time=max_time, seed=seed, certificate="estimated",
+        intercept=not model.penalize_intercept, negative_slope=model.negative_slope,
     )  # fmt: skip
     if result.status is Status.INTERRUPTED:
         raise KeyboardInterrupt
@@ -325,7 +344,7 @@ def _fold_scores(
     scores = np.full(len(betas), np.nan)
     finished = len(result) - (result.status is Status.TIME_LIMIT)
     for k, network in enumerate(result.networks[: max(finished, 1)]):
-        single.network_ = Network(problem.lift(network.U), network.alpha)
+        single.network_ = replace(network, U=problem.lift(network.U))
         scores[k] = score(single, data.X[outside], data.y[outside], **options)
     return scores
 

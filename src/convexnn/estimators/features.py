@@ -43,8 +43,9 @@ class ReLUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     Notes
     -----
-    ``transform(X) @ estimator_.network_.alpha`` is the network's output. `get_feature_names_out` gives
-    ``relufeatures0``, …, and `set_output` works as in scikit-learn. Sparse X is as in the estimators.
+    ``transform(X) @ estimator_.network_.alpha + estimator_.intercept_`` is the network's output.
+    `get_feature_names_out` gives ``relufeatures0``, …, and `set_output` works as in scikit-learn. Sparse X is
+    as in the estimators.
 
     Examples
     --------

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from convexnn.estimators._labels import regression_loss
 from convexnn.estimators._progress import FitProgress, with_callbacks
@@ -18,8 +19,9 @@ class ConvexReLURegressor(CertifiedRegressor):
 
     f(Z) = (Z U)₊ α with Z = [(X − mean)/scale, 1]/√(d+1), or [X, 1] without standardisation. The target is
     taken as it is, neither centred nor scaled: the bias column carries its mean, and β counts against that
-    too, so for a target far from zero compared with its spread use
-    ``sklearn.compose.TransformedTargetRegressor(regressor, transformer=StandardScaler())``.
+    too. For a target far from zero compared with its spread set ``penalize_intercept=False``: a shift of the
+    target then changes `intercept_` and nothing else. To scale it as well, so that β does not depend on its
+    unit, use ``sklearn.compose.TransformedTargetRegressor(regressor, transformer=StandardScaler())``.
 
     Parameters
     ----------
@@ -38,6 +40,15 @@ class ConvexReLURegressor(CertifiedRegressor):
     standardize : bool, default True
         Standardise the columns by the training rows (and their weights) and divide by √(d+1). False only
         appends the ones.
+    penalize_intercept : bool, default True
+        True: all biases are weights of the column of ones, and β counts them. False: f has an output bias b₀
+        more, `intercept_`, one for each output, that β does not count, and the certificate is for that
+        problem; biases inside the neurons stay as they are.
+    feature_penalty : (d,) array, optional
+        w_k > 0 for each column of X: the penalty is (β/2) Σ_j (Σ_k w_k u_jk² + ‖α_j‖₁²), with 1 for the bias.
+    negative_slope : float, default 0.0
+        s in [−1, 1): the activation is (z)₊ − s(−z)₊ in place of (z)₊. 0.01 is the usual leaky ReLU, −1 the
+        absolute value.
     warm_start : bool, default False
         Start from the network of the last `fit`, in place of a random one.
     random_state : int, RandomState instance or None, default 0
@@ -53,6 +64,8 @@ class ConvexReLURegressor(CertifiedRegressor):
         Makes Z of X; None without standardisation.
     coefs_ : list of two arrays
         [U, alpha] of `network_`: (d+1, m) and (m,) or (m, c). The last row of U holds the biases.
+    intercept_ : float or (c,) array
+        The unpenalised b₀; 0 with ``penalize_intercept=True``.
     certificate_ : Certificate
         The gap to the global optimum and the kind of bound it rests on.
     beta_ : float
@@ -60,7 +73,8 @@ class ConvexReLURegressor(CertifiedRegressor):
     loss_ : str
         Name of the loss.
     history_ : list of dict
-        One row an iteration: seconds, iteration, primal, bound, neurons.
+        One row an iteration: seconds, iteration, primal, bound, neurons. The first may be those of the
+        run of Adam that finds the start, with the bound 0.
     n_iter_ : int
         Rows of `history_`.
     status_ : Status
@@ -103,6 +117,9 @@ class ConvexReLURegressor(CertifiedRegressor):
         max_time: float | None = None,
         max_neurons: int | None = None,
         standardize: bool = True,
+        penalize_intercept: bool = True,
+        feature_penalty: ArrayLike | None = None,
+        negative_slope: float = 0.0,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = 0,
         verbose: bool = False,
@@ -113,6 +130,9 @@ class ConvexReLURegressor(CertifiedRegressor):
         self.max_time = max_time
         self.max_neurons = max_neurons
         self.standardize = standardize
+        self.penalize_intercept = penalize_intercept
+        self.feature_penalty = feature_penalty
+        self.negative_slope = negative_slope
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
@@ -126,8 +146,9 @@ class ConvexReLURegressor(CertifiedRegressor):
         rows, targets, weights = checked_regression(self, X, y, sample_weight)
         loss = regression_loss(self.loss)
         progress = FitProgress(self, rows, targets, weights)
+        problem = make_problem(rows, targets, weights, self.standardize, self.feature_penalty)
         fit_network(
-            self, make_problem(rows, targets, weights, self.standardize), loss, progress, beta=self.beta,
+            self, problem, loss, progress, beta=self.beta,
             max_neurons=self.max_neurons, max_time=self.max_time, warm_start=self.warm_start,
         )  # fmt: skip
         return self

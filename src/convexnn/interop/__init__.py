@@ -7,7 +7,9 @@ that one neuron for a constant costs. So the model becomes a network of problem 
     L(Σ_j (X̃ u_j)_+ α_j, y) + (β/2) Σ_j (‖u_j‖² + α_j²),   L a sum over samples (½ Σ(f − y)² if squared),
 
 and `certify` says how far it is from the optimum of THAT problem, where biases are penalised like weights. A
-library that leaves biases free minimises less: its own optimum may lie below the certified bound.
+library that leaves biases free minimises less: its own optimum may lie below the certified bound. With
+``penalize_intercept=False`` the output bias is free here too (`Network.intercept`), and the bound is for that
+problem; biases of the hidden layer stay penalised.
 
 What the penalties of the libraries are in these units (n samples):
 

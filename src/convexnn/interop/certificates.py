@@ -16,7 +16,7 @@ from convexnn.interop.foreign import Foreign, from_arrays
 from convexnn.interop.onnx import from_onnx
 from convexnn.interop.sklearn import from_sklearn
 from convexnn.interop.torch import from_torch
-from convexnn.losses import get_loss
+from convexnn.losses import LossLike, get_loss
 from convexnn.network import Network
 
 #: A relative gap above this may well be the bound's fault and not the network's: the text says so.
@@ -37,9 +37,11 @@ class ModelCertificate:
     beta : float
     loss : str
     bias_cost : float
-        β|c|, the part of the primal that is the neuron of the output bias.
+        β|c|, the part of the primal that is the neuron of the output bias; 0 if that is not penalised.
     reached : float or None
         Objective that global training reached on the same problem, if `tighten` was asked for.
+    penalize_intercept : bool
+        Whether the problem is that in which β counts the output bias.
     """
 
     certificate: Certificate
@@ -48,12 +50,16 @@ class ModelCertificate:
     loss: str
     bias_cost: float
     reached: float | None = None
+    penalize_intercept: bool = True
 
     def __str__(self) -> str:
         text = (
             f"{self.certificate}\n"
             f"For the problem with penalised biases, {self.loss} loss summed over samples, "
             f"β = {self.beta:.8g}; the output bias costs {self.bias_cost:.4g} of the objective."
+            if self.penalize_intercept
+            else f"{self.certificate}\nFor the problem with a free output bias and penalised hidden biases, "
+            f"{self.loss} loss summed over samples, β = {self.beta:.8g}."
         )
         if self.reached is not None:
             text += f"\nGlobal training on the same problem reached the objective {self.reached:.8g}."
@@ -70,9 +76,10 @@ def certify_model(
     beta: float | None = None,
     weight_decay: float | None = None,
     reduction: Literal["mean", "sum"] = "mean",
-    loss: str | None = None,
+    loss: LossLike | None = None,
     balance: bool = False,
     tighten: bool = False,
+    penalize_intercept: bool = True,
     **options: Any,
 ) -> ModelCertificate:
     r"""(P(model) − bound)/P(model) for problem (1), its biases penalised, an output bias c at β|c|.
@@ -86,14 +93,17 @@ def certify_model(
     beta : float, optional
         In the units of this package. By default that of `sklearn_beta` (scikit-learn), or of `torch_beta`
         with the given `weight_decay` and `reduction`.
-    loss : str, optional
-        By default the model's own where it says so, else squared.
+    loss : str or SeparableLoss, optional
+        A name or an object of `convexnn.losses`; by default the model's own where it says so, else squared.
     balance : bool
         First rescale each neuron to ‖u_j‖ = |α_j|: the same function at its least penalty.
     tighten : bool
         Also train this problem to global optimality (`max_time` or 60 seconds at most) and take its dual
         point where it gives the better bound. The bound from ν = −∇L at the model's own fit is weak unless
         the model is close to optimal: a gap of 70% became one of 4% for an Adam-trained network.
+    penalize_intercept : bool
+        False: the problem in which the output bias is free, as scikit-learn has it (the biases of the hidden
+        layer stay penalised). A `Foreign` says itself which problem it is of.
     options
         For `certify`: max_time, starts, seed, ….
 
@@ -112,13 +122,14 @@ def certify_model(
     >>> result.certificate.kind, result.certificate.primal
     ('exact', 0.1)
     """
-    foreign = _as_foreign(model)
+    foreign = _as_foreign(model, penalize_intercept)
+    free = not foreign.penalize_intercept
     loss = loss or foreign.loss or "squared"
     Z, targets = foreign.design(X), foreign.targets(y)
     if get_loss(loss).is_classification and foreign.classes is None and np.isin(targets, (0.0, 1.0)).all():
         targets = 2.0 * targets - 1.0
     if beta is None and weight_decay is not None:
-        beta = torch_beta(weight_decay, len(Z), loss, reduction)
+        beta = torch_beta(weight_decay, len(Z), loss if isinstance(loss, str) else loss.name, reduction)
     if beta is None and hasattr(model, "alpha") and hasattr(model, "solver"):
         beta = sklearn_beta(model, len(Z))
     if beta is None:
@@ -133,10 +144,15 @@ def certify_model(
         from convexnn.training import train
 
         seconds = options.get("max_time") or _TIGHTEN_TIME
-        best = train(Z, targets, beta, loss=loss, max_time=seconds, certificate="estimated").certificate
+        best = train(
+            Z, targets, beta, loss=loss, max_time=seconds, certificate="estimated",
+            negative_slope=network.negative_slope, intercept=free,
+        ).certificate  # fmt: skip
         reached, options = best.primal, {"nu": best.nu, **options}
-    certificate = certify(network, Z, targets, beta, loss, **options)
-    return ModelCertificate(certificate, network, beta, loss, beta * abs(foreign.output_bias), reached)
+    certificate = certify(network, Z, targets, beta, loss, intercept=free, **options)
+    name = loss if isinstance(loss, str) else loss.name
+    cost = 0.0 if free else beta * abs(foreign.output_bias)
+    return ModelCertificate(certificate, network, beta, name, cost, reached, not free)
 
 
 def certify_module(
@@ -148,6 +164,7 @@ def certify_module(
     reduction: Literal["mean", "sum"] = "mean",
     balance: bool = False,
     tighten: bool = True,
+    penalize_intercept: bool = True,
     **options: Any,
 ) -> ModelCertificate:
     r"""(P(module) − bound)/P(module) for problem (1), data from a loader and β from the optimiser.
@@ -170,13 +187,15 @@ def certify_module(
         Of that loss over a batch.
     balance, tighten, options
         As in `certify_model`; here `tighten` is on unless switched off.
+    penalize_intercept : bool
+        False where the optimiser has the bias of the last layer in a group with ``weight_decay=0``.
 
     Raises
     ------
     ValueError
         If the module is of another kind, the loader gives no batches of this form, or weight_decay is 0.
     """
-    foreign = from_torch(module)
+    foreign = from_torch(module, penalize_intercept=penalize_intercept)
     X, y, batches = _collect(loader)
     if X.shape[1] != foreign.network.n_features - foreign.has_ones:
         raise ValueError(
@@ -217,18 +236,24 @@ def _numbers(part: Any) -> Array:
     return np.asarray(part.detach().cpu() if hasattr(part, "detach") else part, dtype=np.float64)
 
 
-def _as_foreign(model: Any) -> Foreign:
+def _as_foreign(model: Any, penalize_intercept: bool) -> Foreign:
     if isinstance(model, Foreign):
+        if model.penalize_intercept and not penalize_intercept:
+            raise ValueError(
+                "This Foreign has its output bias as a penalised neuron: make it with "
+                "penalize_intercept=False."
+            )
         return model
+    options = {"penalize_intercept": penalize_intercept}
     torch, onnx = sys.modules.get("torch"), sys.modules.get("onnx")
     if torch is not None and isinstance(model, torch.nn.Module):
-        return from_torch(model)
+        return from_torch(model, **options)
     if isinstance(model, str | Path) or (onnx is not None and isinstance(model, onnx.ModelProto)):
-        return from_onnx(model)
+        return from_onnx(model, **options)
     if isinstance(model, Sequence) and len(model) in (3, 4):
-        return from_arrays(*model)
+        return from_arrays(*model, **options)
     if type(model).__module__.startswith("sklearn."):
-        return from_sklearn(model)
+        return from_sklearn(model, **options)
     raise ValueError(
         "certify_model takes an MLPRegressor, an MLPClassifier, a torch.nn.Sequential, an ONNX graph, a "
         f"Foreign or arrays (W1, b1, w2, b2), not a {type(model).__name__}."

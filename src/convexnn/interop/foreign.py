@@ -1,4 +1,7 @@
-r"""f(x) = Σ_j (xᵀW₁ + b₁)_+ w₂ + b₂ as a network of problem (1): biases are weights of a column of ones."""
+r"""f(x) = Σ_j (xᵀW₁ + b₁)_+ w₂ + b₂ as a network of problem (1): biases are weights of a column of ones.
+
+With ``penalize_intercept=False`` the output bias b₂ is the network's unpenalised `intercept` instead.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +23,9 @@ class Foreign:
     Attributes
     ----------
     network : Network
-        On [X, 1] if the model has a bias of any kind, else on X; weights as they were, not rescaled.
+        On [X, 1] if the model has a bias that is penalised, else on X; weights as they were, not rescaled.
     output_bias : float
-        c; its neuron, if c ≠ 0, is the last one of `network`.
+        c; its neuron, if c ≠ 0 and it is penalised, is the last one of `network`.
     has_ones : bool
         Whether `design` appends the column of ones.
     own_penalty : float
@@ -31,6 +34,8 @@ class Foreign:
         The loss the model was trained with, where the model says so.
     classes : (2,) array or None
         Labels of a classifier: the first is −1.
+    penalize_intercept : bool
+        Whether the problem is that in which c costs β|c|; else c is free.
     """
 
     network: Network
@@ -39,6 +44,7 @@ class Foreign:
     own_penalty: float
     loss: str | None = None
     classes: NDArray[Any] | None = None
+    penalize_intercept: bool = True
 
     def design(self, X: ArrayLike) -> Array:
         """[X, 1] (n, d+1), or X for a model without biases."""
@@ -66,7 +72,15 @@ class Foreign:
         return get_loss(loss).value(self.predict(X), self.targets(y)) + beta * self.own_penalty
 
 
-def from_arrays(W1: ArrayLike, b1: ArrayLike | None, w2: ArrayLike, b2: ArrayLike | None = None) -> Foreign:
+def from_arrays(
+    W1: ArrayLike,
+    b1: ArrayLike | None,
+    w2: ArrayLike,
+    b2: ArrayLike | None = None,
+    negative_slope: float = 0.0,
+    *,
+    penalize_intercept: bool = True,
+) -> Foreign:
     r"""f(x) = Σ_j (xᵀW₁ + b₁)_+ w₂ + b₂ as a network of problem (1).
 
     Parameters
@@ -76,6 +90,10 @@ def from_arrays(W1: ArrayLike, b1: ArrayLike | None, w2: ArrayLike, b2: ArrayLik
     b1 : (m,) or None
     w2 : (m,) or (m, 1)
     b2 : float, (1,) or None
+    negative_slope : float
+        s of the activation σ_s(z) = (z)_+ − s(−z)_+; 0 is the ReLU.
+    penalize_intercept : bool
+        False: b₂ becomes the network's `intercept`, which β does not count.
 
     Raises
     ------
@@ -90,19 +108,30 @@ def from_arrays(W1: ArrayLike, b1: ArrayLike | None, w2: ArrayLike, b2: ArrayLik
         )
     out = out.reshape(-1)
     c = 0.0 if b2 is None else float(np.asarray(b2, dtype=np.float64).reshape(()))
-    network, has_ones = network_from_arrays(W1, b1, out, None if b2 is None else np.asarray(c))
+    bias_out = None if b2 is None else np.asarray(c)
+    network, has_ones = network_from_arrays(
+        W1, b1, out, bias_out, negative_slope, penalize_intercept=penalize_intercept
+    )
     W = np.asarray(W1, dtype=np.float64)
     bias = np.zeros(1) if b1 is None else np.asarray(b1, dtype=np.float64)
-    penalty = 0.5 * float(np.sum(W**2) + np.sum(bias**2) + np.sum(out**2) + c**2)
-    return Foreign(network, c, has_ones, penalty)
+    last = c**2 if penalize_intercept else 0.0
+    penalty = 0.5 * float(np.sum(W**2) + np.sum(bias**2) + np.sum(out**2) + last)
+    return Foreign(network, c, has_ones, penalty, penalize_intercept=penalize_intercept)
 
 
 def network_from_arrays(
-    W1: ArrayLike, b1: ArrayLike | None, W2: ArrayLike, b2: ArrayLike | None
+    W1: ArrayLike,
+    b1: ArrayLike | None,
+    W2: ArrayLike,
+    b2: ArrayLike | None,
+    negative_slope: float = 0.0,
+    *,
+    penalize_intercept: bool = True,
 ) -> tuple[Network, bool]:
     r"""f(X) = (XW₁ + b₁)_+ W₂ + b₂ as (network, whether it takes [X, 1] in place of X), for any outputs.
 
-    b₂ ≠ 0 becomes the last neuron, u = √‖b₂‖₁ e_ones with α = b₂/√‖b₂‖₁: balanced, at the penalty β‖b₂‖₁.
+    b₂ ≠ 0 becomes the last neuron, u = √‖b₂‖₁ e_ones with α = b₂/√‖b₂‖₁: balanced, at the penalty β‖b₂‖₁;
+    or, if it is not to be penalised, the network's `intercept`.
 
     Parameters
     ----------
@@ -120,6 +149,10 @@ def network_from_arrays(
         raise ValueError(
             f"W1 must be d×m with b1 and w2 of length m; they are {W.shape}, {bias.shape} and {out.shape}."
         )
+    if not penalize_intercept and b2 is not None:
+        free = np.asarray(b2, dtype=np.float64).reshape(out.shape[1:])
+        U = W if b1 is None else np.vstack([W, bias])
+        return Network(U, out, intercept=free, negative_slope=negative_slope), b1 is not None
     has_ones = b1 is not None or b2 is not None
     U = np.vstack([W, bias]) if has_ones else W
     if b2 is not None:
@@ -131,4 +164,4 @@ def network_from_arrays(
             # For one output α is exactly ±√|c|, so that the neuron costs β|c| to the last bit.
             last = np.sign(c) * np.sqrt(size) if c.size == 1 else c / np.sqrt(size)
             U, out = np.hstack([U, neuron]), np.concatenate([out, last[None]])
-    return Network(U, out), has_ones
+    return Network(U, out, negative_slope=negative_slope), has_ones

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from convexnn._types import Array
 
 _READS = (
-    "from_onnx reads one hidden layer, MatMul or Gemm (with Add), Relu, MatMul or Gemm (with Add), whose "
-    "weights are stored in the graph"
+    "from_onnx reads one hidden layer, MatMul or Gemm (with Add), Relu (or LeakyRelu, Abs), MatMul or Gemm "
+    "(with Add), whose weights are stored in the graph"
 )
+#: Nodes between the two layers.
+_ACTIVATIONS = {"Relu", "LeakyRelu", "Abs"}
 #: Nodes that pass a matrix of rows on as it is.
 _PASS = {"Identity", "Cast", "Dropout", "Flatten"}
 #: Nodes that may also follow the last layer: they only change the shape of the result.
@@ -31,6 +33,7 @@ class Found:
     b2: Array | None
     sigmoid: bool
     constants: dict[str, NDArray[Any]]
+    negative_slope: float = 0.0  # of a LeakyRelu; −1 for Abs
 
 
 @dataclass
@@ -60,7 +63,7 @@ def read_graph(onnx: Any, graph: Any, score: str | None) -> Found:
     inputs = [entry.name for entry in graph.input if entry.name not in constants]
     if len(inputs) != 1:
         raise ValueError(f"{_READS}, with one input; this graph has {len(inputs)}.")
-    tensor, stages, sigmoid = inputs[0], [_Affine(np.ones(()))], False
+    tensor, stages, sigmoid, slope = inputs[0], [_Affine(np.ones(()))], False, 0.0
     while tensor != score:
         users = [node for node in graph.node if tensor in node.input]
         if not users and tensor in {entry.name for entry in graph.output}:
@@ -71,20 +74,34 @@ def read_graph(onnx: Any, graph: Any, score: str | None) -> Found:
         if node.op_type == "Sigmoid" and len(stages) == 2:
             sigmoid = True
             break
-        if node.op_type == "Relu":
+        if node.op_type in _ACTIVATIONS:
             if stages[-1].A.ndim < 2 or len(stages) == 2:
-                hidden = sum(other.op_type == "Relu" for other in graph.node)
+                hidden = sum(other.op_type in _ACTIVATIONS for other in graph.node)
                 raise ValueError(
                     f"{_READS}; this graph has {hidden} Relu nodes, one not between the two layers."
                 )
             stages.append(_Affine(np.ones(())))
+            slope = _slope(onnx, node)
         else:
             stages[-1] = _apply(onnx, node, tensor, stages[-1], constants, last=len(stages) == 2)
         tensor = node.output[0]
     if len(stages) < 2 or stages[1].A.ndim < 2:
         raise ValueError(f"{_READS}; this graph has {len(stages) - 1} Relu between matrices.")
     first, second = stages
-    return Found(first.A, _vector(first), second.A, _vector(second), sigmoid, constants)
+    return Found(first.A, _vector(first), second.A, _vector(second), sigmoid, constants, slope)
+
+
+def _slope(onnx: Any, node: Any) -> float:
+    """The slope below 0 of an activation."""
+    if node.op_type == "LeakyRelu":
+        more = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+        return _short(more.get("alpha", 0.01))
+    return -1.0 if node.op_type == "Abs" else 0.0
+
+
+def _short(number: float) -> float:
+    """The shortest decimal with the same float32: attributes are float32, and 0.1 should come back as 0.1."""
+    return float(str(np.float32(number)))
 
 
 def _vector(stage: _Affine) -> Array | None:

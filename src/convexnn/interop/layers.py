@@ -3,7 +3,8 @@ r"""What a Network or a fitted estimator computes, as the plain arrays that othe
 f(x) = ((x − shift) W₁ + b₁)_+ W₂ + b₂
 
 An estimator maps x to [(x − mean)/scale, 1]/√(d+1) =: z and z to (zᵀU)_+ α. With U = [V; v] this is
-W₁ = V/(scale·√(d+1)), b₁ = v/√(d+1), shift = mean, W₂ = α: the same d columns as its `predict` takes.
+W₁ = V/(scale·√(d+1)), b₁ = v/√(d+1), shift = mean, W₂ = α, b₂ = b₀: the same d columns as its `predict`
+takes.
 """
 
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ class Layers:
         Whether a classifier has one label for each output.
     names : (d,) array or None
         Names of its columns.
+    negative_slope : float
+        s of the activation σ_s(z) = (z)_+ − s(−z)_+; 0 is the ReLU of the formula.
     """
 
     W1: Array
@@ -45,6 +48,7 @@ class Layers:
     loss: str | None = None
     names: NDArray[Any] | None = None
     multilabel: bool = False
+    negative_slope: float = 0.0
 
     @property
     def is_rate(self) -> bool:
@@ -68,13 +72,15 @@ def read_layers(model: Any) -> Layers:
     """
     if isinstance(model, Network):
         U, W2 = _with_neurons(model)
-        return Layers(U, None, W2, np.zeros(W2.shape[1]))
+        return Layers(U, None, W2, _output_bias(model), negative_slope=model.negative_slope)
     if hasattr(model, "transform") and hasattr(model, "estimator_"):
         return _hidden(read_layers(model.estimator_), getattr(model, "feature_names_in_", None))
     if not isinstance(getattr(model, "network_", None), Network):
+        from convexnn.interop.gated import is_gated, read_gated
+
+        if is_gated(model):
+            return read_gated(model)
         what = type(model).__name__
-        if hasattr(model, "network_") and hasattr(model, "n_gates"):
-            raise ValueError(f"A {what} has gates in place of ReLUs: no export holds them. Keep a pickle.")
         if type(model).__module__.startswith("convexnn."):
             raise ValueError(f"This {what} is not fitted yet: call fit first.")
         raise ValueError(f"An export takes a Network or a fitted estimator of this package, not a {what}.")
@@ -84,17 +90,26 @@ def read_layers(model: Any) -> Layers:
     root = 1.0 if scaler is None else np.sqrt(d + 1.0)
     W1 = U[:d] if scaler is None else U[:d] / (scaler.scale[:, None] * root)
     return Layers(
-        W1, U[d] / root, W2, np.zeros(W2.shape[1]), shift=None if scaler is None else scaler.mean,
+        W1, U[d] / root, W2, _output_bias(model.network_), shift=None if scaler is None else scaler.mean,
         classes=getattr(model, "classes_", None),
         loss=getattr(model, "loss_", getattr(model.loss, "name", model.loss)),
         names=getattr(model, "feature_names_in_", None), multilabel=getattr(model, "multilabel_", False),
+        negative_slope=model.network_.negative_slope,
     )  # fmt: skip
 
 
 def _hidden(layers: Layers, names: NDArray[Any] | None) -> Layers:
     """The hidden layer as the output: W₂ is the identity."""
     m = layers.W1.shape[1]
-    return Layers(layers.W1, layers.b1, np.eye(m), np.zeros(m), layers.shift, names=names)
+    slope = layers.negative_slope
+    return Layers(
+        layers.W1, layers.b1, np.eye(m), np.zeros(m), layers.shift, names=names, negative_slope=slope
+    )
+
+
+def _output_bias(network: Network) -> Array:
+    """b₀ as (c,)."""
+    return np.atleast_1d(np.array(network.intercept, dtype=np.float64))
 
 
 def _with_neurons(network: Network) -> tuple[Array, Array]:

@@ -1,5 +1,6 @@
 r"""Networks and estimators as ONNX graphs, and ONNX graphs with one hidden layer as networks."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ SCORE, LOSS = "convexnn.score", "convexnn.loss"
 
 
 def to_onnx(model: Any, *, target_opset: int = OPSET) -> Any:
-    r"""A graph of f(x) = ((x − mean) W₁ + b₁)_+ W₂ in float32, named as skl2onnx names it.
+    r"""A graph of f(x) = ((x − mean) W₁ + b₁)_+ W₂ + b₂ in float32, named as skl2onnx names it.
 
     The input is ``X``, float32 [None, d]. A network or a regressor has the output ``variable`` [None, c]. A
     classifier has ``label`` [None], int64 or text, and ``probabilities`` [None, k] in the order of
@@ -98,7 +99,7 @@ def _steps_and_outputs(layers: Layers, onnx: Any) -> tuple[Steps, list[Any], str
     steps = score_steps(layers, "X", score, np.float32, str)
     label = label_steps(layers, score, "label", np.float32, str)
     second = "probabilities" if probability_operator(layers) else "scores"
-    tail = output_steps(layers, score, second, str)
+    tail = output_steps(layers, score, second, np.float32, str)
     whole = Steps(steps.nodes + label.nodes + tail.nodes, steps.constants | label.constants | tail.constants)
     if layers.multilabel:
         both = [value("label", onnx.TensorProto.INT64, None, c), value(second, number, None, c)]
@@ -108,17 +109,19 @@ def _steps_and_outputs(layers: Layers, onnx: Any) -> tuple[Steps, list[Any], str
     return whole, [value("label", kind, None), value(second, number, None, max(c, 2))], score
 
 
-def from_onnx(source: Any) -> Foreign:
+def from_onnx(source: Any, *, penalize_intercept: bool = True) -> Foreign:
     r"""A graph of f(x) = (x W₁ + b₁)_+ w₂ + b₂ as a network of problem (1), ready for `certify_model`.
 
     Reads what `to_onnx`, torch's exporter and skl2onnx write for one hidden layer: MatMul or Gemm (with Add),
-    Relu, MatMul or Gemm (with Add), the weights stored in the graph; Sub, Add, Mul and Div by constants (a
-    scaler) and a final Sigmoid are allowed. Float32 weights come back as they are.
+    Relu, LeakyRelu or Abs, MatMul or Gemm (with Add), the weights stored in the graph; Sub, Add, Mul and Div
+    by constants (a scaler) and a final Sigmoid are allowed. Float32 weights come back as they are.
 
     Parameters
     ----------
     source : str, Path or onnx.ModelProto
         A path is a file.
+    penalize_intercept : bool
+        As in `from_arrays`.
 
     Returns
     -------
@@ -139,16 +142,11 @@ def from_onnx(source: Any) -> Foreign:
     model = source if isinstance(source, onnx.ModelProto) else _load(onnx, source)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     found = read_graph(onnx, model.graph, properties.get(SCORE))
-    plain = from_arrays(found.W1, found.b1, found.W2, found.b2)
-    loss = properties.get(LOSS, "logistic" if found.sigmoid else None)
-    return Foreign(
-        plain.network,
-        plain.output_bias,
-        plain.has_ones,
-        plain.own_penalty,
-        loss,
-        _classes(found.constants, properties),
+    plain = from_arrays(
+        found.W1, found.b1, found.W2, found.b2, found.negative_slope, penalize_intercept=penalize_intercept
     )
+    loss = properties.get(LOSS, "logistic" if found.sigmoid else None)
+    return replace(plain, loss=loss, classes=_classes(found.constants, properties))
 
 
 def _classes(constants: dict[str, NDArray[Any]], properties: dict[str, str]) -> NDArray[Any] | None:

@@ -1,6 +1,7 @@
 """scikit-learn's MLPs as networks, and networks and estimators as fitted MLPs."""
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ from convexnn.interop.foreign import ONE_HIDDEN, Foreign, from_arrays
 from convexnn.interop.layers import Layers, read_layers
 
 
-def from_sklearn(model: Any) -> Foreign:
+def from_sklearn(model: Any, *, penalize_intercept: bool = True) -> Foreign:
     """A fitted MLPRegressor or two-class MLPClassifier with one hidden layer of ReLUs.
 
-    `own_penalty` is ½ Σ‖coefs_‖²: scikit-learn leaves biases free.
+    `own_penalty` is ½ Σ‖coefs_‖²: scikit-learn leaves biases free. With ``penalize_intercept=False`` the
+    output bias is free here too, as the network's `intercept`; those of the hidden layer are penalised.
 
     Raises
     ------
@@ -41,18 +43,18 @@ def from_sklearn(model: Any) -> Foreign:
             "train one model for each."
         )
     (W1, W2), (b1, b2) = model.coefs_, model.intercepts_
-    plain = from_arrays(W1, b1, W2, b2)
+    plain = from_arrays(W1, b1, W2, b2, penalize_intercept=penalize_intercept)
     penalty = 0.5 * float(np.sum(np.square(W1)) + np.sum(np.square(W2)))
     classes = np.asarray(model.classes_) if isinstance(model, MLPClassifier) else None
-    return Foreign(plain.network, plain.output_bias, True, penalty, known[model.loss], classes)
+    return replace(plain, own_penalty=penalty, loss=known[model.loss], classes=classes)
 
 
 def to_sklearn(model: Any) -> Any:
-    r"""A fitted MLPRegressor or MLPClassifier with f(x) = ((x − mean)/scale … U)_+ α of `model`, in float64.
+    r"""A fitted MLPRegressor or MLPClassifier with f(x) = ((x − mean)/scale … U)_+ α + b₀ of `model`.
 
-    A classifier with two classes predicts the second where σ(f) > ½, with n classes the one of largest f, as
-    `model` does. scikit-learn gives every MLPClassifier a `predict_proba`: it holds probabilities of the
-    model only where the model's loss is logistic or softmax.
+    It computes in float64. A classifier with two classes predicts the second where σ(f) > ½, with n classes
+    the one of largest f, as `model` does. scikit-learn gives every MLPClassifier a `predict_proba`: it holds
+    probabilities of the model only where the model's loss is logistic or softmax.
 
     Parameters
     ----------
@@ -73,6 +75,11 @@ def to_sklearn(model: Any) -> Any:
         If `model` is of another kind or not fitted.
     """
     layers = read_layers(model)
+    if layers.negative_slope != 0.0:
+        raise ValueError(
+            f"scikit-learn's MLP has no leaky ReLU: a model with negative_slope = {layers.negative_slope:g} "
+            "goes to torch or ONNX only."
+        )
     W1, b1 = layers.folded()
     mlp = _fitted_shell(layers, W1.shape)
     biases = np.zeros(W1.shape[1]) if b1 is None else b1

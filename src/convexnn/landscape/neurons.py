@@ -5,11 +5,13 @@ penalty is β Σ a_k. So a linear dependence of the columns c_k moves mass betwe
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from convexnn._types import Array, IntArray
+from convexnn.activation import activate
 from convexnn.network import Network
 from convexnn.patterns import KINK
 
@@ -23,6 +25,7 @@ class Parts(NamedTuple):
     directions: Array  # (d, m), unit columns
     signs: Array  # (m,), ±1
     masses: Array  # (m,), ‖u‖|α|
+    negative_slope: float = 0.0
 
 
 def take_apart(network: Network) -> Parts:
@@ -31,13 +34,13 @@ def take_apart(network: Network) -> Parts:
         raise ValueError(f"This is defined for one output; the network has {network.alpha.shape[1]}.")
     net = network.balanced()
     length = np.linalg.norm(net.U, axis=0)
-    return Parts(net.U / length, np.sign(net.alpha), length * np.abs(net.alpha))
+    return Parts(net.U / length, np.sign(net.alpha), length * np.abs(net.alpha), net.negative_slope)
 
 
 def put_together(parts: Parts, masses: Array) -> Network:
     """The balanced network of other masses on the same directions; a mass of 0 gives a zero neuron."""
     root = np.sqrt(masses)
-    return Network(parts.directions * root, parts.signs * root)
+    return Network(parts.directions * root, parts.signs * root, negative_slope=parts.negative_slope)
 
 
 def columns_of(parts: Parts, X: Array) -> Array:
@@ -45,7 +48,7 @@ def columns_of(parts: Parts, X: Array) -> Array:
     X = np.asarray(X, dtype=np.float64)
     if X.ndim != 2 or X.shape[1] != parts.directions.shape[0]:
         raise ValueError(f"X must be n×{parts.directions.shape[0]} for this network; its shape is {X.shape}.")
-    return np.asarray(np.maximum(X @ parts.directions, 0.0) * parts.signs)
+    return np.asarray(activate(X @ parts.directions, parts.negative_slope) * parts.signs)
 
 
 def null_space(A: Array, tol: float) -> Array:
@@ -127,7 +130,7 @@ def split(network: Network, neuron: int, shares: Sequence[float] | Array) -> Net
     factor = np.ones(width - 1 + len(gamma))
     factor[neuron : neuron + len(gamma)] = np.sqrt(gamma / gamma.sum())
     source = np.r_[0:neuron, np.full(len(gamma), neuron), neuron + 1 : width]
-    return Network(network.U[:, source] * factor, (network.alpha[source].T * factor).T)
+    return replace(network, U=network.U[:, source] * factor, alpha=(network.alpha[source].T * factor).T)
 
 
 def permute(network: Network, order: Sequence[int] | IntArray) -> Network:
@@ -142,7 +145,7 @@ def permute(network: Network, order: Sequence[int] | IntArray) -> Network:
     width = network.U.shape[1]
     if chosen.shape != (width,) or not np.array_equal(np.sort(chosen), np.arange(width)):
         raise ValueError(f"The order must be a permutation of 0 to {width - 1}; it is {chosen.tolist()}.")
-    return Network(network.U[:, chosen], network.alpha[chosen])
+    return replace(network, U=network.U[:, chosen], alpha=network.alpha[chosen])
 
 
 def prune(network: Network, X: Array) -> Network:
@@ -168,7 +171,8 @@ def prune(network: Network, X: Array) -> Network:
     are not optima.
     """
     parts = take_apart(network)
-    return put_together(parts, reduction(columns_of(parts, X), parts.masses)[-1]).balanced()
+    pruned = put_together(parts, reduction(columns_of(parts, X), parts.masses)[-1]).balanced()
+    return replace(pruned, intercept=network.intercept)
 
 
 def is_minimal(network: Network, X: Array, tol: float = 1e-9, kink: float = KINK) -> bool:
@@ -200,6 +204,8 @@ def is_minimal(network: Network, X: Array, tol: float = 1e-9, kink: float = KINK
         return False
     used = length > 0
     cells = trichotomies(X, network.U[:, used], kink)
+    if network.negative_slope == -1.0:  # u and −u are one neuron
+        cells = cells * np.sign(np.sin(1.0 + np.arange(len(cells))) @ cells) + 0.0
     keys = np.vstack([cells, np.sign(network.alpha[used])])
     return bool(np.unique(keys, axis=1).shape[1] == keys.shape[1])
 

@@ -124,6 +124,8 @@ def optimal_set(program: ConvexProgram, solution: Solution | None = None, tol: f
     """
     if program.gated:
         raise ValueError("The set of optima is that of ReLU networks: the program must not be gated.")
+    if program.negative_slope != 0.0:
+        raise ValueError("The set of optima is that of ReLU networks: the program has a negative slope.")
     basic_loss(program.loss)
     solution = solve(program, tol=1e-12) if solution is None else solution
     if solution.v.shape != program.patterns.generators.shape:

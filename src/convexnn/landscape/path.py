@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 
 from convexnn._types import Array
+from convexnn.activation import require_relu
+from convexnn.intercepts import refuse_intercept
 from convexnn.landscape.neurons import Parts, columns_of, put_together, reduction, take_apart
 from convexnn.losses import check_problem
 from convexnn.network import Network
@@ -95,6 +97,10 @@ def _checked(
     network: Network, optimum: Network, X: Array, y: Array, beta: float, loss: str, steps: int
 ) -> Parts:
     """The parts of the optimum, after everything that may be wrong has been refused."""
+    require_relu(network, "A path to an optimum")
+    require_relu(optimum, "A path to an optimum")
+    for one in (network, optimum):
+        refuse_intercept(one, "the path is one of problem (1), where a constant is penalised")
     target = take_apart(optimum)
     take_apart(network)  # refuses several outputs
     width, needed = network.U.shape[1], len(X) + len(target.masses)

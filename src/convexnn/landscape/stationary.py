@@ -9,7 +9,9 @@ import numpy as np
 from scipy.optimize import lsq_linear, nnls
 
 from convexnn._types import Array
+from convexnn.activation import require_relu
 from convexnn.enumeration import enumerate_patterns
+from convexnn.intercepts import refuse_intercept
 from convexnn.landscape.neurons import trichotomies
 from convexnn.landscape.newton import newton
 from convexnn.losses import check_problem, get_loss
@@ -83,7 +85,9 @@ def is_stationary(
 
 
 def _check(network: Network, X: Array, y: Array, beta: float, loss: str) -> tuple[Array, Array, float]:
+    require_relu(network, "A test of stationarity")
     X, y, beta = check_problem(X, y, beta, loss)
+    refuse_intercept(network, "points of problem (1) are looked at here, where a constant is penalised")
     if network.alpha.ndim != 1 or y.ndim != 1 or network.n_features != X.shape[1]:
         raise ValueError(
             f"One output and {X.shape[1]} features are needed; alpha has shape {network.alpha.shape}, y "

@@ -174,7 +174,7 @@ def split_weights(loss: "str | SeparableLoss") -> "tuple[str | SeparableLoss, Ar
 
 
 def weigh(
-    X: Array, y: Array, loss: "str | SeparableLoss", sample_weight: ArrayLike | None
+    X: Array, y: Array, loss: "str | SeparableLoss", sample_weight: ArrayLike | None, *, fold: bool = True
 ) -> WeightedProblem:
     """min Σ ω_i ℓ(f_i, y_i) + penalty as a problem without weights, or with positive ones.
 
@@ -185,6 +185,9 @@ def weigh(
     loss : str or SeparableLoss
         If it is `Weighted`, its weights are multiplied by `sample_weight`.
     sample_weight : (n,), optional
+    fold : bool
+        Whether weights of the squared loss go into X and y. With an unpenalised intercept they must not:
+        its column of ones would become √ω.
 
     Raises
     ------
@@ -201,7 +204,7 @@ def weigh(
     if not weights.all():
         rows = np.flatnonzero(weights)
         X, y, weights = np.ascontiguousarray(X[rows]), np.ascontiguousarray(y[rows]), weights[rows]
-    if base == "squared":
+    if base == "squared" and fold:
         root = np.sqrt(weights)
         targets = y * root.reshape(-1, *[1] * (y.ndim - 1))
         return WeightedProblem(X * root[:, None], targets, base, rows, root, n)

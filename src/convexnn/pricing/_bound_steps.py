@@ -178,8 +178,8 @@ class State:
     count: int = field(default=0)
 
 
-def begin_state(X: Array, signs: Array, x: Array, rate: float) -> State:
-    sectors = Sectors(X, signs, np.zeros((len(signs), 0, X.shape[1])))
+def begin_state(X: Array, signs: Array, x: Array, rate: float, negative_slope: float = 0.0) -> State:
+    sectors = Sectors(X, signs, np.zeros((len(signs), 0, X.shape[1])), negative_slope)
     multipliers = make_multipliers(sectors)
     zeros = [np.zeros_like(p) for p in (x, *multipliers)]
     weights = np.full(len(signs), 1.0 / len(signs))

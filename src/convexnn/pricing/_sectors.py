@@ -13,6 +13,9 @@ Second: ‖v‖ ≤ 1, so δ + γᵀv ∈ [0, 1]. With weights ν_i > 0 on the f
 we get 2νᵀ(Xu)_+ ≤ N₀₀ + 2nᵀu + uᵀNu, an r×r quadratic form whose maximum over ‖u‖ = 1 is one eigenvalue
 decomposition and one root: min over τ > λ_max(N) of N₀₀ + τ + nᵀ(τI − N)⁻¹n.
 
+For νᵀσ_s(Xu) = (1 − s)νᵀ(Xu)_+ + s(Xᵀν)ᵀu (`convexnn.activation`) the weights are (1 − s)ν and n has the term
+sXᵀν more.
+
 K = 0 is the inequality ρ² ≤ (Σy) λ_max(Σ a_ia_iᵀ/y_i) with y_i = ν_i/(2ℓ_i) and the best y_0: the Shor
 relaxation of ρ, in which the moments U ⪰ ūūᵀ, tr U = 1 replace (uuᵀ, u). Every further sector tightens it.
 """
@@ -35,6 +38,7 @@ class Sectors(NamedTuple):
     X: Array  # (n, r) no row is zero
     nu_signs: Array  # (S,) ±1: the form bounds ±νᵀ(Xu)_+
     cuts: Array  # (S, K, r) A; a row of zeros does not cut
+    negative_slope: float = 0.0  # s of the activation
 
     @property
     def norms(self) -> Array:
@@ -112,7 +116,7 @@ def split_sectors(
             )
         )
 
-    return Sectors(sectors.X, sectors.nu_signs[parents], cuts), carry
+    return sectors._replace(nu_signs=sectors.nu_signs[parents], cuts=cuts), carry
 
 
 class _Gate(NamedTuple):
@@ -137,10 +141,10 @@ def _length(a: Array, axis: int = -1) -> Array:
 
 def quadratic_forms(sectors: Sectors, nu: Array, m: Multipliers, scale: float) -> Forms:
     """The forms of ν (n,); `scale` multiplies ω and π."""
-    X, sign, A = sectors
+    X, sign, A, slope = sectors
     S, K, r = A.shape
     gate = _gate(m)
-    signed = sign[:, None] * nu
+    signed = (1.0 - slope) * (sign[:, None] * nu)
     positive, negative = np.maximum(signed, 0.0), np.maximum(-signed, 0.0)
     ell = np.exp(m.log_ell)
     share = positive / (2.0 * ell)
@@ -148,6 +152,8 @@ def quadratic_forms(sectors: Sectors, nu: Array, m: Multipliers, scale: float) -
     for k in range(S):
         matrix[k] = (X * (0.5 * positive[k] * ell[k])[:, None]).T @ X
     linear = (0.5 * positive - negative * gate.delta) @ X
+    if slope != 0.0:
+        linear += slope * sign[:, None] * (nu @ X)
     if K:
         size = np.abs(m.tilt)
         coefficient = 0.5 * positive[:, None] * m.tilt - negative[:, None] * gate.gamma
@@ -199,11 +205,11 @@ def gradients(
     sectors: Sectors, nu: Array, m: Multipliers, scale: float, moments: Moments, weights: Array
 ) -> tuple[Multipliers, Array]:
     """Gradient of Σ_s weights_s value_s in the multipliers, and in ν (n,)."""
-    X, sign, A = sectors
+    X, sign, A, slope = sectors
     S = len(A)
     n = len(X)
     gate = _gate(m)
-    signed = sign[:, None] * nu
+    signed = (1.0 - slope) * (sign[:, None] * nu)
     positive = np.maximum(signed, 0.0) * weights[:, None]
     negative = np.maximum(-signed, 0.0) * weights[:, None]
     inverse = np.exp(-m.log_ell)
@@ -220,7 +226,10 @@ def gradients(
     half, curved = 0.5 * inverse * square, 0.5 * zz / inverse
     over = z + (m.tilt * zv).sum(axis=1) + half + curved
     under = 2.0 * (gate.delta * z + (gate.gamma * zv).sum(axis=1))
-    d_nu = (np.where(signed > 0, over, under) * (weights * sign)[:, None]).sum(axis=0)
+    d_signed = np.where(signed > 0, over, under)
+    if slope != 0.0:
+        d_signed = (1.0 - slope) * d_signed + 2.0 * slope * z
+    d_nu = (d_signed * (weights * sign)[:, None]).sum(axis=0)
     d_tilt = positive[:, None] * (zv + np.sign(m.tilt) * lifted * inverse[:, None])
     theta, d_gate = _gate_gradient(m, gate, -2.0 * negative * z, -2.0 * negative[:, None] * zv)
     lengths = np.maximum(_length(m.ball), _TINY)[..., None]
@@ -268,10 +277,11 @@ def certified_maximum(sectors: Sectors, nu: Array, m: Multipliers, scale: float)
 def _magnitude(sectors: Sectors, nu: Array, m: Multipliers, scale: float) -> Array:
     """Sum of the lengths of all terms of the forms (S,): an upper bound of what roundings are relative to."""
     gate = _gate(m)
-    size, x = np.abs(nu), sectors.norms
+    size, x, slope = np.abs(nu), sectors.norms, sectors.negative_slope
     ell, tilt = np.exp(m.log_ell), _length(m.tilt, 1)
     over = (1.0 + tilt) * x + (1.0 + tilt) ** 2 / (2.0 * ell) + 0.5 * ell * x**2
     under = 2.0 * (gate.delta + _length(gate.gamma, 1)) * x
     other = _length(m.ball).sum(axis=1) + np.abs(m.pair).sum(axis=(1, 2))
     signed = sectors.nu_signs[:, None] * nu
-    return np.asarray((np.where(signed > 0, over, under) * size).sum(axis=1) + 4.0 * scale * other)
+    terms = (1.0 - slope) * np.where(signed > 0, over, under) + 2.0 * abs(slope) * x
+    return np.asarray((terms * size).sum(axis=1) + 4.0 * scale * other)

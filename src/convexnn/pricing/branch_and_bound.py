@@ -15,6 +15,7 @@ import numpy as np
 
 from convexnn._threads import THREADS
 from convexnn._types import Array
+from convexnn.activation import checked_slope
 from convexnn.cones import prepare_rows
 from convexnn.pricing.local import climb
 from convexnn.pricing.reduction import Reduced, check_vector, proven_value, reduce_problem
@@ -50,8 +51,9 @@ def rho_bound(
     rtol: float = 1e-3,
     max_time: float | None = None,
     max_nodes: int | None = None,
+    negative_slope: float = 0.0,
 ) -> RhoBound:
-    r"""lower ≤ max(0, max_{‖u‖≤1} νᵀ(Xu)_+) ≤ upper, and upper ≤ max(threshold, lower)(1 + rtol) at the end.
+    r"""lower ≤ max(0, max_{‖u‖≤1} νᵀσ_s(Xu)) ≤ upper, and upper ≤ max(threshold, lower)(1 + rtol) at the end.
 
     Parameters
     ----------
@@ -66,13 +68,15 @@ def rho_bound(
         Where ρ is below a hundredth of rtol of Σ|ν_i|‖x_i‖, that much of the sum is the tolerance.
     max_time, max_nodes : float and int, optional
         Seconds, and boxes to bound; then the best proven bound so far is returned with finished=False.
+    negative_slope : float
+        s of the activation; 0 is the ReLU.
 
     Raises
     ------
     ValueError
         If shapes disagree, a value is not finite, an option is out of range or the rank is above 12.
     """
-    return _search(X, nu, (1.0,), threshold, rtol, max_time, max_nodes)
+    return _search(X, nu, (1.0,), threshold, rtol, max_time, max_nodes, negative_slope)
 
 
 def rho_bounds(
@@ -83,20 +87,21 @@ def rho_bounds(
     rtol: float = 1e-3,
     max_time: float | None = None,
     max_nodes: int | None = None,
+    negative_slope: float = 0.0,
 ) -> RhoBound:
     r"""lower ≤ max(ρ(ν), ρ(−ν)) ≤ upper: both signs at once, in threads; `rho_bound` has the arguments.
 
     `direction` belongs to the sign with the larger lower bound.
     """
-    return _search(X, nu, (1.0, -1.0), threshold, rtol, max_time, max_nodes)
+    return _search(X, nu, (1.0, -1.0), threshold, rtol, max_time, max_nodes, negative_slope)
 
 
 class _Side:
     """One sign: its data, its lower bound."""
 
-    def __init__(self, X: Array, nu: Array) -> None:
-        self.X, self.nu = X, nu
-        self.problem: Reduced = reduce_problem(X, nu)
+    def __init__(self, X: Array, nu: Array, negative_slope: float) -> None:
+        self.X, self.nu, self.slope = X, nu, negative_slope
+        self.problem: Reduced = reduce_problem(X, nu, negative_slope)
         self.lower, self.direction = 0.0, np.zeros(X.shape[1])
         rank = self.problem.rank
         if rank > MAX_RANK:
@@ -112,14 +117,14 @@ class _Side:
         """Raise the lower bound by local ascent."""
         rows = np.concatenate([self.problem.A, self.problem.B])
         signs = np.repeat([1.0, -1.0], [len(self.problem.A), len(self.problem.B)])
-        maxima = climb(prepare_rows(rows), signs, starts)
+        maxima = climb(prepare_rows(rows), signs, starts, linear=self.problem.linear)
         self.try_directions(maxima.directions[np.argsort(-maxima.values, kind="stable")[:3]])
 
     def try_directions(self, found: Array) -> None:
         """Keep the best of some directions of the reduced problem, by its value on X itself."""
         for v in found:
             u = self.problem.basis @ v
-            value = proven_value(self.X, self.nu, u)
+            value = proven_value(self.X, self.nu, u, self.slope)
             if value > self.lower:
                 self.lower, self.direction = value, u / np.linalg.norm(u)
 
@@ -149,13 +154,15 @@ class _Job:
 
 def _search(
     X: Array, nu: Array, signs: tuple[float, ...], threshold: float | None, rtol: float,
-    max_time: float | None, max_nodes: int | None,
+    max_time: float | None, max_nodes: int | None, negative_slope: float,
 ) -> RhoBound:  # fmt: skip
     begin = perf_counter()
     X, nu = check_vector(X, nu)
     _check_options(threshold, rtol, max_time, max_nodes)
-    sides = [_Side(X, sign * nu) for sign in signs]
-    jobs = [_Job(make_tree(s.problem.A, s.problem.B), s) for s in sides if s.problem.rank > 2]
+    sides = [_Side(X, sign * nu, checked_slope(negative_slope)) for sign in signs]
+    jobs = [
+        _Job(make_tree(s.problem.A, s.problem.B, s.problem.linear), s) for s in sides if s.problem.rank > 2
+    ]
     deadline = np.inf if max_time is None else begin + max_time
     most = np.inf if max_nodes is None else max_nodes
     with ThreadPoolExecutor(max(1, min(THREADS, _TREES))) as pool:

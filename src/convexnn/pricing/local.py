@@ -7,6 +7,8 @@ c = Σ_active ν_i x_i onto the null space of the tight rows, stop at the kink w
 becomes tight), let rows with ν_i > 0 flip after every step, and release a tight row whose multiplier leaves
 [0, |ν_i|]. Every step raises h(u) − ½‖u‖², and the end is an exact local maximum.
 
+A linear term bᵀu, which other activations than the ReLU bring (`convexnn.activation`), only adds b to c.
+
 What is found is a lower bound on ρ: useful evidence, never a proof.
 """
 
@@ -17,6 +19,7 @@ from numba import njit
 
 from convexnn._threads import run_until
 from convexnn._types import Array, BoolArray, IntArray
+from convexnn.activation import one_side
 from convexnn.cones import (
     FAST,
     Rows,
@@ -56,13 +59,21 @@ class Maxima(NamedTuple):
         )
 
 
-def climb(rows: Rows, nu: Array, starts: Array, *, cut: float = 0.0, deadline: float = np.inf) -> Maxima:
-    """The local maximum of νᵀ(Xu)_+ that exact ascent reaches from each start.
+def climb(
+    rows: Rows,
+    nu: Array,
+    starts: Array,
+    *,
+    cut: float = 0.0,
+    deadline: float = np.inf,
+    linear: Array | None = None,
+) -> Maxima:
+    """The local maximum of νᵀσ_s(Xu) + linearᵀu that exact ascent reaches from each start.
 
     Parameters
     ----------
     rows : Rows
-        `convexnn.cones.prepare_rows` of X (n×d).
+        `convexnn.cones.prepare_rows` of X (n×d), with the slope s.
     nu : (n,)
     starts : (S, d)
         Any lengths; a zero row starts from a fixed direction.
@@ -71,6 +82,8 @@ def climb(rows: Rows, nu: Array, starts: Array, *, cut: float = 0.0, deadline: f
         its value so far is reported. 0 never abandons.
     deadline : float
         Value of `time.perf_counter` at which to give up, by OutOfTime.
+    linear : (d,), optional
+        Zero by default.
     """
     S, d = starts.shape
     out = Maxima(
@@ -78,16 +91,27 @@ def climb(rows: Rows, nu: Array, starts: Array, *, cut: float = 0.0, deadline: f
         np.zeros((S, d), dtype=bool), np.zeros(S, dtype=np.int64),
     )  # fmt: skip
     q = np.ascontiguousarray(nu * rows.norms)
+    base = np.zeros(d) if linear is None else np.array(linear, dtype=np.float64)
+    slope = rows.negative_slope
+    if slope != 0.0:
+        base += slope * (rows.XT @ q)
+        q *= 1.0 - slope
     starts = np.ascontiguousarray(starts, dtype=np.float64)
-    run_until(deadline, _climb_range, S, rows.unit, rows.XT, q, starts, cut, *out)
+    run_until(deadline, _climb_range, S, rows.unit, rows.XT, q, base, starts, cut, *out)
+    flipped = one_side(out.directions, slope) < 0
+    if flipped.any():
+        out.directions[flipped] *= -1.0
+        out.labels[flipped] = ~out.labels[flipped]
     return out
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _climb_range(unit, XT, q, starts, cut, values, directions, tight, labels, count, halt, start, stop):  # type: ignore[no-untyped-def]
+def _climb_range(unit, XT, q, base, starts, cut, values, directions, tight, labels, count, halt, start, stop):  # type: ignore[no-untyped-def]
     d, n = XT.shape
     Q, R = np.empty((d, d)), np.zeros((d, d + 1))
-    vectors, lengths = np.empty((5, d)), np.empty((3, n))
+    vectors, lengths = np.empty((6, d)), np.empty((3, n))
+    for m in range(d):
+        vectors[5, m] = base[m]
     on, concave = np.empty(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
     flags = np.zeros(-(-n // 8) * 8, dtype=np.bool_)
     kinks = np.empty(n, dtype=np.int64)
@@ -126,7 +150,7 @@ def _climb_one(unit, XT, q, u, cut, tight, labels, Q, R, vectors, lengths, on, c
     d = XT.shape[0]
     c, p, lam, rest = vectors[0], vectors[1], vectors[2], vectors[3]
     z, dz, reach = lengths[0], lengths[1], lengths[2]
-    _begin(XT, q, u, z, dz, on, c)
+    _begin(XT, q, vectors[5], u, z, dz, on, c)
     for i in range(q.shape[0]):
         concave[i] = q[i] < 0.0
     k = np.int64(0)
@@ -176,11 +200,11 @@ def _climb_one(unit, XT, q, u, cut, tight, labels, Q, R, vectors, lengths, on, c
             share = 0.5 if step == 9 else 0.75 if step == 19 else 0.85 if step == 29 else 0.92
             if dot(c, u) < share * cut * np.sqrt(dot(u, u)):
                 break
-    return _finish(XT, q, u, z), k
+    return _finish(XT, q, vectors[5], u, z), k
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _begin(XT, q, u, z, work, on, c):  # type: ignore[no-untyped-def]
+def _begin(XT, q, base, u, z, work, on, c):  # type: ignore[no-untyped-def]
     """Scale u to h(û)û, or to a tenth of ‖c‖ if h(û) is smaller; set z = Xu, activations and c."""
     d, n = XT.shape
     length = np.sqrt(dot(u, u))
@@ -192,6 +216,8 @@ def _begin(XT, q, u, z, work, on, c):  # type: ignore[no-untyped-def]
         on[i] = z[i] > 0.0
         work[i] = q[i] if on[i] else 0.0
     transpose_times(XT, work, c)
+    for m in range(d):
+        c[m] += base[m]
     scale = max(dot(c, u), 0.1 * np.sqrt(dot(c, c)))
     for m in range(d):
         u[m] *= scale
@@ -298,7 +324,7 @@ def _flip(unit, q, z, dz, t, on, tight, k, c, flags):  # type: ignore[no-untyped
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _finish(XT, q, u, z):  # type: ignore[no-untyped-def]
+def _finish(XT, q, base, u, z):  # type: ignore[no-untyped-def]
     """Normalise u and return h(u), computed afresh."""
     length = np.sqrt(dot(u, u))
     if length == 0.0:
@@ -309,7 +335,7 @@ def _finish(XT, q, u, z):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(z.shape[0]):
         total += q[i] * max(z[i], 0.0)
-    return total
+    return total + dot(base, u)
 
 
 def fresh_starts(X: Array, neurons: Array, count: int, rng: np.random.Generator) -> Array:
@@ -343,9 +369,11 @@ def fresh_starts(X: Array, neurons: Array, count: int, rng: np.random.Generator)
     return starts
 
 
-def rho_estimate(X: Array, nu: Array, starts: int = 2000, seed: int = 0) -> float:
-    """The largest of many local maxima of ±νᵀ(Xu)_+ on the unit ball: a lower bound on max ρ(±ν)."""
-    rows = prepare_rows(X)
+def rho_estimate(
+    X: Array, nu: Array, starts: int = 2000, seed: int = 0, negative_slope: float = 0.0
+) -> float:
+    """The largest of many local maxima of ±νᵀσ_s(Xu) on the unit ball: a lower bound on max ρ(±ν)."""
+    rows = prepare_rows(X, negative_slope)
     rng = np.random.default_rng(seed)
     none = np.zeros((0, X.shape[1]))
     return max(

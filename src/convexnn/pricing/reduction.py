@@ -8,6 +8,9 @@ c > 0. With v = Bᵀu, ‖v‖ ≤ ‖B‖₂ ≤ stretch, this gives
 
 where slack bounds Σ|ν_i|‖E_i‖ and the rounding of every later step. E and BᵀB − I are computed, with a
 bound of their own rounding, so the proof does not rest on the SVD nor on the rank chosen.
+
+For νᵀσ_s(Xu) = (1 − s)νᵀ(Xu)_+ + s(Xᵀν)ᵀu (`convexnn.activation`) the weights are those of (1 − s)ν, and the
+linear term sZᵀν is kept apart; |s| ≤ 1, so that E costs no more than before.
 """
 
 from typing import NamedTuple
@@ -15,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convexnn._types import Array
+from convexnn.activation import activate
 
 _UNIT = 2.0**-53
 #: Rows whose unit vectors agree to this count as parallel; the difference goes into the slack.
@@ -31,6 +35,7 @@ class Reduced(NamedTuple):
     slack: float
     scale: float
     mass: float  # Σ|ν_i|‖x_i‖/scale
+    linear: Array  # (r,) b, of a term bᵀv beside the rows; 0 for a ReLU
 
     def upper(self, bound: float) -> float:
         """The bound on ρ(ν) that follows from one on the reduced problem."""
@@ -64,7 +69,7 @@ def check_vector(X: Array, nu: Array) -> tuple[Array, Array]:
     return X, nu
 
 
-def reduce_problem(X: Array, nu: Array) -> Reduced:
+def reduce_problem(X: Array, nu: Array, negative_slope: float = 0.0) -> Reduced:
     """The problem in coordinates of the row space of X, without zero and with parallel rows merged.
 
     Parameters
@@ -75,9 +80,9 @@ def reduce_problem(X: Array, nu: Array) -> Reduced:
     used = (nu != 0) & X.any(axis=1)
     X, nu, scale, lost = _scaled(X[used], nu[used])
     n, d = X.shape
-    if not n or not (nu > 0).any():  # h ≤ 0 everywhere: ρ = 0, exactly
+    if not n or not ((nu > 0).any() or negative_slope > 0):  # h ≤ 0 everywhere: ρ = 0, exactly
         none = np.zeros((0, 0))
-        return Reduced(none, none, np.zeros((d, 0)), 1.0, 0.0, 1.0, 0.0)
+        return Reduced(none, none, np.zeros((d, 0)), 1.0, 0.0, 1.0, 0.0, np.zeros(0))
     _, sigma, Vt = np.linalg.svd(X, full_matrices=False)
     r = int(np.count_nonzero(sigma > max(n, d) * 2.0**-52 * sigma[0]))
     basis = np.ascontiguousarray(Vt[:r].T)
@@ -88,23 +93,29 @@ def reduce_problem(X: Array, nu: Array) -> Reduced:
     rows, weights, moved = _merge(Z, nu, size)
     total = float(np.abs(nu) @ size)
     slack = float(np.abs(nu) @ (missed + moved)) + (n + 16) * _UNIT * total + lost
+    linear = np.zeros(r)
+    if negative_slope != 0.0:
+        weights = (1.0 - negative_slope) * weights
+        linear = negative_slope * (nu @ Z)
+        slack += float(np.abs(nu) @ moved) + 2 * (n + 16) * _UNIT * total  # weights up to 2ν; rounding of b
     defect = float(np.linalg.norm(basis.T @ basis - np.eye(r))) + 4 * (d + 4) * r * _UNIT
     positive, negative = weights > 0, weights < 0
     return Reduced(
         np.ascontiguousarray(rows[positive] * weights[positive, None]),
         np.ascontiguousarray(rows[negative] * -weights[negative, None]),
         basis, float(np.sqrt(1.0 + defect)) * (1.0 + 4 * _UNIT), slack * (1.0 + 1e-9), scale, total,
+        linear,
     )  # fmt: skip
 
 
-def proven_value(X: Array, nu: Array, u: Array) -> float:
-    """A number ≤ νᵀ(Xu)_+ / ‖u‖, by at most rounding; 0 where that is negative or u is 0."""
+def proven_value(X: Array, nu: Array, u: Array, negative_slope: float = 0.0) -> float:
+    """A number ≤ νᵀσ_s(Xu) / ‖u‖, by at most rounding; 0 where that is negative or u is 0."""
     X, nu, scale, lost = _scaled(X, nu)
     largest = float(np.abs(u).max(initial=0.0))
     if not largest > 0:
         return 0.0
     u = u / largest
-    value = float(nu @ np.maximum(X @ u, 0.0))
+    value = float(nu @ activate(X @ u, negative_slope))
     error = 2 * (sum(X.shape) + 8) * _UNIT * float(np.abs(nu) @ (np.abs(X) @ np.abs(u)))
     length = float(np.linalg.norm(u)) * (1.0 + 2 * (len(u) + 4) * _UNIT)
     return max(0.0, float(np.nextafter((value - error - 2 * lost) / length * scale, -np.inf)))

@@ -10,6 +10,8 @@ from convexnn.cones import Rows
 from convexnn.pricing.local import Maxima, climb, fresh_starts
 
 _CHUNK = 500
+#: Starts between two looks at the clock, where there is a deadline.
+_TIMED_CHUNK = 125
 _HOP_FROM = 20
 _HOP_NOISE = (0.2, 0.4, 0.7)
 
@@ -118,7 +120,7 @@ def search(
     rho, done = 0.0, 0
     kept: list[Found] = []
     while done < starts:
-        size = min(_CHUNK, starts - done)
+        size = min(_CHUNK if deadline == np.inf else _TIMED_CHUNK, starts - done)
         halves = (size - size // 2, size // 2)
         parts = [
             fresh_starts(X, neurons[neuron_signs == sign], half, rng)

@@ -1,5 +1,7 @@
 r"""Proven upper bounds of ρ(ν) = max_{‖u‖≤1} νᵀ(Xu)_+ at any rank, and dual points made for such a bound.
 
+With another activation σ_s in place of (·)_+ the same bound has a linear term more (`convexnn.activation`).
+
 For any ℓ_i > 0 and δ_i ∈ [0, 1], with z = Xu,
 
     2νᵀ(Xu)_+ ≤ Σ_{ν_i>0} ν_i (z_i + 1/(2ℓ_i) + ½ℓ_i z_i²) − Σ_{ν_i<0} 2|ν_i| δ_i z_i        on ‖u‖ = 1,
@@ -18,8 +20,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from convexnn._threads import single_blas
 from convexnn._types import Array, IntArray
+from convexnn.activation import checked_slope
+from convexnn.intercepts import balanced
 from convexnn.losses import check_problem, get_loss
+from convexnn.pricing._balanced_dual import BalancedDual
 from convexnn.pricing._bound_steps import Dual, Effort, Fixed, begin_state, run
 
 #: What a dual point is scaled down by, so that ρ̄ ≤ β holds after rounding.
@@ -28,9 +34,15 @@ _EPS = float(np.finfo(np.float64).eps)
 
 
 def spectral_bound(
-    X: Array, nu: Array, *, steps: int = 600, sectors: int = 16, max_time: float | None = None
+    X: Array,
+    nu: Array,
+    *,
+    steps: int = 600,
+    sectors: int = 16,
+    max_time: float | None = None,
+    negative_slope: float = 0.0,
 ) -> float:
-    r"""A number ≥ ρ(ν) = max_{‖u‖≤1} νᵀ(Xu)_+, rounding included.
+    r"""A number ≥ ρ(ν) = max_{‖u‖≤1} νᵀσ_s(Xu), rounding included.
 
     Parameters
     ----------
@@ -43,6 +55,8 @@ def spectral_bound(
     max_time : float, optional
         Seconds. The schedule then follows the clock, so the value depends on the machine's speed; without
         it the same input gives the same value. Nothing here is random.
+    negative_slope : float
+        s of the activation; 0 is the ReLU.
 
     Raises
     ------
@@ -52,16 +66,18 @@ def spectral_bound(
     begin = perf_counter()
     X, nu = _check_vector(X, nu)
     _check_effort(steps, sectors, 1)
-    if not (nu > 0).any():
+    slope = checked_slope(negative_slope)
+    if not (nu > 0).any() and slope <= 0:
         return 0.0
     data = reduce_rows(X[nu != 0])
-    if not data.X.size:
+    if not data.X.size:  # of zero rows only, or none
         return 0.0
     size = float(np.abs(nu).max())
     fixed = Fixed(nu[nu != 0][data.rows] / size)
     rough = simple_bound(data.X, fixed.vector)
-    state = begin_state(data.X, np.array([1.0]), np.zeros(0), 0.0)
-    best = run(state, fixed, max(rough, 1e-100), _effort(data, steps, sectors, max_time, begin))
+    state = begin_state(data.X, np.array([1.0]), np.zeros(0), 0.0, slope)
+    with single_blas():
+        best = run(state, fixed, max(rough, 1e-100), _effort(data, steps, sectors, max_time, begin))
     return float(np.nextafter(best.rho * size * data.scale, np.inf)) if best.rho > 0 else 0.0
 
 
@@ -77,6 +93,8 @@ def spectral_dual(
     steps: int = 1200,
     sectors: int = 32,
     max_time: float | None = None,
+    negative_slope: float = 0.0,
+    intercept: bool = False,
 ) -> tuple[Array, float]:
     r"""A dual point ν with a proven ρ̄ ≥ max ρ(±ν), ρ̄ ≤ β, and D(ν) as large as this bound allows.
 
@@ -92,8 +110,10 @@ def spectral_dual(
         domain of the loss.
     primal, tol : float, optional
         Together: stop as soon as primal − D(ν) ≤ tol · primal.
-    steps, sectors, max_time
+    steps, sectors, max_time, negative_slope
         As in `spectral_bound`; `sectors` counts those of ν and of −ν.
+    intercept : bool
+        Keep 1ᵀν = 0 exactly, for a free intercept; ρ̄ may then exceed β by rounding. No row of X may be zero.
 
     Returns
     -------
@@ -119,16 +139,25 @@ def spectral_dual(
     if not data.X.size:
         return result, 0.0
     dual = Dual(loss, get_loss(loss), y[data.rows] / unit, beta / unit / data.scale)
+    if intercept and len(data.rows) < len(y):
+        raise ValueError("With an intercept no row of X may be zero.")
+    objective = BalancedDual(dual) if intercept else dual
     start = dual.start(nu0[data.rows] / unit)
-    state = begin_state(data.X, np.array([1.0, -1.0]), start, dual.rate(start))
+    slope = checked_slope(negative_slope)
+    state = begin_state(data.X, np.array([1.0, -1.0]), start, dual.rate(start), slope)
     goal = np.inf
     if primal is not None and tol is not None:
         rest = np.setdiff1d(np.arange(len(y)), data.rows)
         goal = (primal * (1.0 - tol) - get_loss(loss).dual_value(result[rest], y[rest])) / unit**2
     effort = _effort(data, steps, sectors, max_time, begin, goal)
-    best = run(state, dual, dual.beta, effort)
+    with single_blas():
+        best = run(state, objective, dual.beta, effort)
     result[data.rows] = best.nu * (unit * INSIDE)
-    return result, best.rho * INSIDE * (1.0 + 16 * _EPS) * unit * data.scale
+    rho = best.rho * INSIDE * (1.0 + 16 * _EPS) * unit * data.scale
+    if not intercept:
+        return result, rho
+    even = balanced(result)  # scaling has rounded the sum
+    return even, rho + float(np.abs(even - result) @ np.linalg.norm(X, axis=1)) * (1.0 + 1e-9)
 
 
 def simple_bound(X: Array, nu: Array) -> float:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import log_softmax, softmax
 
+from convexnn._threads import single_blas
 from convexnn._types import Array
 from convexnn.losses.softmax import Softmax
 from convexnn.pricing._bound_steps import (
@@ -64,8 +65,9 @@ class _Problem(NamedTuple):
 
 
 def spectral_softmax(
-    X: Array, Y: Array, beta: float, loss: Softmax, nu0: Array, *, primal: float, tol: float, max_time: float
-) -> tuple[Array, float]:
+    X: Array, Y: Array, beta: float, loss: Softmax, nu0: Array, *, primal: float, tol: float, max_time: float,
+    negative_slope: float = 0.0,
+) -> tuple[Array, float]:  # fmt: skip
     r"""A dual point ν (n, c) with a proven ρ̄ ≥ max_k max ρ(±ν_k), ρ̄ ≤ β, and D(ν) as large as this allows.
 
     Parameters
@@ -77,6 +79,8 @@ def spectral_softmax(
         Stop as soon as primal − D(ν) ≤ tol · primal.
     max_time : float
         Seconds. The schedule follows the clock, so the value depends on the machine's speed.
+    negative_slope : float
+        s of the activation; 0 is the ReLU.
 
     Returns
     -------
@@ -98,15 +102,17 @@ def spectral_softmax(
     z = log_softmax(np.log(np.maximum(Y[used] - nu0[used] / weights[used], _LEAST)), axis=1)
     goal = primal * (1.0 - tol) - free
     effort = Effort(_STEPS, _SECTORS, max_time, begin, data.stretch, data.rest, goal)
-    best = _run(problem, data.X, z, effort)
+    with single_blas():
+        best = _run(problem, data.X, z, effort, negative_slope)
     result[used] = best.nu * INSIDE
     return result, best.rho * INSIDE * (1.0 + 16 * _EPS) * data.scale
 
 
-def _run(problem: _Problem, X: Array, z: Array, effort: Effort) -> Best:
+def _run(problem: _Problem, X: Array, z: Array, effort: Effort, negative_slope: float) -> Best:
     """Minimise −D; returns the best certified point."""
     c = z.shape[1]
-    states = [begin_state(X, np.array([1.0, -1.0]), np.zeros(0), 0.0) for _ in range(c)]
+    signs = np.array([1.0, -1.0])
+    states = [begin_state(X, signs, np.zeros(0), 0.0, negative_slope) for _ in range(c)]
     averages = (np.zeros_like(z), np.zeros_like(z))
     best = Best(-np.inf, np.zeros_like(z), 0.0)
     limit = max(4, effort.sectors // c)

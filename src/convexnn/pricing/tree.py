@@ -1,4 +1,6 @@
-r"""Best-first branch and bound over boxes for h(u) = Σ(a_iᵀu)_+ − Σ(b_iᵀu)_+, in compiled code.
+r"""Best-first branch and bound over boxes for h(u) = Σ(a_iᵀu)_+ − Σ(b_iᵀu)_+ + bᵀu, in compiled code.
+
+The linear term (0 for a ReLU) joins the rows that are of one sign on a box, and costs no tightness.
 
 A record of the pool is one open box: [bound, centre (r), half-widths (r), position of its maximiser (k),
 axis to split]. `order` is a permutation of the slots: its first `count` entries are a heap, largest bound
@@ -13,7 +15,7 @@ from numba import njit
 
 from convexnn._types import Array, IntArray
 from convexnn.cones import FAST
-from convexnn.pricing.boxes import Box, Scratch, make_box, make_scratch
+from convexnn.pricing.boxes import Box, Scratch, make_box, make_scratch, to_box
 from convexnn.pricing.interior import bound_box
 
 _SMALLEST = 2.0**-45
@@ -27,6 +29,7 @@ class Tree(NamedTuple):
 
     A: Array  # (r, p) rows a_i as columns
     B: Array  # (r, m)
+    linear: Array  # (r,) b
     pool: Array  # (capacity, 3r + 1)
     order: IntArray  # (capacity,)
     tally: IntArray  # (2,) open boxes, boxes bounded
@@ -42,23 +45,24 @@ class Tree(NamedTuple):
         return float(self.pool[self.order[0], 0]) if self.tally[COUNT] else 0.0
 
 
-def make_tree(A: Array, B: Array, *, capacity: int = 512, empty: bool = False) -> Tree:
-    """A search over the 2r faces of the cube; rows of A (p×r) and B (m×r) as in `Reduced`."""
+def make_tree(A: Array, B: Array, linear: Array, *, capacity: int = 512, empty: bool = False) -> Tree:
+    """A search over the 2r faces of the cube; rows of A (p×r) and B (m×r) and `linear` as in `Reduced`."""
     r = A.shape[1]
     n = max(len(A), len(B), 1)
-    mass = float((np.abs(A).sum() + np.abs(B).sum()) * (1.0 + 1e-9))
+    mass = float((np.abs(A).sum() + np.abs(B).sum() + np.abs(linear).sum()) * (1.0 + 1e-9))
     pool, order = np.zeros((capacity, 3 * r + 1)), np.arange(capacity)
     tally = np.array([0 if empty else 2 * r, 0])
     if not empty:
         faces = pool[: 2 * r]
-        faces[:, 0] = float(np.linalg.norm(A, axis=1).sum()) * (1.0 + 1e-9)
+        faces[:, 0] = float(np.linalg.norm(A, axis=1).sum() + np.linalg.norm(linear)) * (1.0 + 1e-9)
         faces[:, 1 + r : 1 + 2 * r] = 1.0
         for f in range(2 * r):
             faces[f, 1 + f // 2] = 1.0 if f % 2 else -1.0
             faces[f, 1 + r + f // 2] = 0.0
     return Tree(
-        np.ascontiguousarray(A.T), np.ascontiguousarray(B.T), pool, order, tally, np.zeros(3 + r),
-        make_box(r, n), make_scratch(r, n), mass, float(len(A) + len(B) + r),
+        np.ascontiguousarray(A.T), np.ascontiguousarray(B.T), np.ascontiguousarray(linear), pool, order,
+        tally, np.zeros(3 + r), make_box(r, n), make_scratch(r, n), mass,
+        float(len(A) + len(B) + r + bool(linear.any())),
     )  # fmt: skip
 
 
@@ -77,7 +81,7 @@ def halved(tree: Tree) -> tuple[Tree, Tree]:
     r = len(tree.A)
     parts = []
     for slots in (tree.order[:count:2], tree.order[1:count:2]):
-        part = make_tree(tree.A.T, tree.B.T, capacity=max(512, 2 * len(slots)), empty=True)
+        part = make_tree(tree.A.T, tree.B.T, tree.linear, capacity=max(512, 2 * len(slots)), empty=True)
         records = tree.pool[slots]
         records = records[np.argsort(-records[:, 0], kind="stable")]  # a sorted list is a heap
         part.pool[: len(slots)] = records
@@ -151,10 +155,10 @@ def _set_box(tree, centre, half):  # type: ignore[no-untyped-def]
     at = 0
     for j in range(centre.shape[0]):
         box.centre[j], box.half[j] = centre[j], half[j]
-        box.linear[j] = 0.0
         if half[j] > 0.0:
             box.axes[at] = j
             at += 1
+    to_box(box, tree.linear, box.linear)
     box.used[0] = _mixed(tree.A, box, 1.0, box.P)
     box.used[1] = _mixed(tree.B, box, -1.0, box.N)
 

@@ -4,6 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from convexnn._types import Array
+from convexnn.activation import checked_slope
+from convexnn.feature_penalty import divided
+from convexnn.intercepts import centre_of, dual_at, refuse_softmax
 from convexnn.losses import LossLike, check_problem, get_loss, weigh
 from convexnn.pricing.local import rho_estimate
 from convexnn.pricing.smooth import rho_smoothly
@@ -22,8 +25,11 @@ def beta_max(
     loss: LossLike = "squared",
     *,
     sample_weight: ArrayLike | None = None,
+    intercept: bool = False,
+    feature_penalty: ArrayLike | None = None,
     starts: int = 2000,
     seed: int = 0,
+    negative_slope: float = 0.0,
 ) -> float:
     """β_max = max(ρ(ν₀), ρ(−ν₀)), ν₀ = −∇L(0): from this β on the zero network is optimal.
 
@@ -36,10 +42,16 @@ def beta_max(
         0; for the quantile loss ν₀ is 0 where y is.
     sample_weight : (n,), optional
         Weights ω ≥ 0 of the rows in L; 1 by default.
+    intercept : bool
+        Whether an unpenalised output bias is free: ν₀ is then at the best constant, with 1ᵀν₀ = 0.
+    feature_penalty : (d,), optional
+        As in `convexnn.train`.
     starts : int
         Starts of the search over both signs and all outputs; fewer where X is large, and 200 for each output
         at least. The value is an estimate from below.
     seed : int
+    negative_slope : float
+        s of the activation; 0 is the ReLU.
 
     Examples
     --------
@@ -50,13 +62,30 @@ def beta_max(
     0
     """
     X, y, _ = check_problem(X, y, 1.0, loss, any_loss=True)
-    X, y, loss = weigh(X, y, loss, sample_weight)[:3]
-    nu = -get_loss(loss).gradient(np.zeros_like(y), y).reshape(len(y), -1)
+    if feature_penalty is not None:
+        X = divided(X, feature_penalty)[0]
+    if intercept:
+        refuse_softmax(loss)
+    X, y, loss = weigh(X, y, loss, sample_weight, fold=not intercept)[:3]
+    if intercept:
+        columns = (y - centre_of(loss, y)).reshape(len(y), -1).T
+        nu = np.stack([dual_at(loss, np.zeros_like(column), column) for column in columns], axis=1)
+    else:
+        nu = -get_loss(loss).gradient(np.zeros_like(y), y).reshape(len(y), -1)
     share = max(min(_SHARE, starts), starts // nu.shape[1])
-    return max(_largest(X, np.ascontiguousarray(column), share, seed) for column in nu.T)
+    slope = checked_slope(negative_slope)
+    return max(_largest(X, np.ascontiguousarray(column), share, seed, slope) for column in nu.T)
 
 
-def _largest(X: Array, nu: Array, starts: int, seed: int) -> float:
-    if len(X) > MANY_ROWS and X.shape[1] <= FEW_COLUMNS:
+def _largest(X: Array, nu: Array, starts: int, seed: int, negative_slope: float) -> float:
+    """The largest maximum found, or 0 where rounding alone makes as much: ν ⟂ the only column, for one."""
+    found = _found(X, nu, starts, seed, negative_slope)
+    noise = len(X) * float(np.finfo(np.float64).eps) * float(np.abs(nu) @ np.linalg.norm(X, axis=1))
+    return found if found > noise else 0.0
+
+
+def _found(X: Array, nu: Array, starts: int, seed: int, negative_slope: float) -> float:
+    if len(X) > MANY_ROWS and X.shape[1] <= FEW_COLUMNS and negative_slope == 0.0:
         return rho_smoothly(X, nu, starts, seed)
-    return rho_estimate(X, nu, max(min(_LEAST, starts), min(starts, int(_WORK / X.size))), seed)
+    starts = max(min(_LEAST, starts), min(starts, int(_WORK / X.size)))
+    return rho_estimate(X, nu, starts, seed, negative_slope)

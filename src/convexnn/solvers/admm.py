@@ -23,6 +23,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from convexnn._types import Array, IntArray, Progress
+from convexnn.activation import gains
 from convexnn.cones import project_blocks
 from convexnn.program import ConvexProgram
 from convexnn.solvers.solution import Solution, make_solution, record
@@ -146,7 +147,7 @@ def solve_admm(
 
 
 def _operator(program: ConvexProgram) -> _Operator:
-    X, masks = program.X, program.patterns.masks.astype(np.float64)
+    X, masks = program.X, gains(program.patterns.masks, program.negative_slope).astype(np.float64)
     d = X.shape[1]
     if program.gated:
         kernel = (X @ X.T) * (masks @ masks.T)
@@ -154,7 +155,7 @@ def _operator(program: ConvexProgram) -> _Operator:
     kappa = 1.0 / max(float(np.linalg.norm(X, 2)), 1e-300)
     base = cho_factor(np.eye(d) + kappa**2 * (X.T @ X))
     kernel = 2.0 * (X @ cho_solve(base, X.T)) * (masks @ masks.T)
-    cone = kappa * (2.0 * masks - 1.0)
+    cone = kappa * (2.0 * program.patterns.masks - 1.0)
     return _Operator(X, np.hstack([masks, -masks]), np.hstack([cone, cone]), kernel, base)
 
 

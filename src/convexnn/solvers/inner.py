@@ -6,17 +6,21 @@ For blocks b = (mask d_b, sign s_b) with centres v_b and a penalty σ:
 
 ∇φ = c′ + F U with U_b = σ(1 − β/‖w_b‖)₊ w_b: the new centres, feasible by construction. The Newton matrix
 is c″ + σ Σ_b B_bB_bᵀ, B_b = D_b X Q₂(√a I + (1 − √a) ĉĉᵀ), a = 1 − β/‖w_b‖, Q₂ a basis of the null space of
-the tight rows, ĉ = Q₂ᵀŵ (Li, Sun & Toh 2018, with exact cone projections).
+the tight rows, ĉ = Q₂ᵀŵ (Li, Sun & Toh 2018, with exact cone projections). An unpenalised intercept adds the
+constraint 1ᵀν = 0: φ gains b₀1ᵀν + (σ₀/2)(1ᵀν)², the matrix σ₀11ᵀ, and b₀ + σ₀1ᵀν is the new b₀.
+For another activation than the ReLU, D_b is D_b + s(I − D_b) in all of this.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from convexnn._threads import run_in_threads
 from convexnn._types import Array, BoolArray, IntArray
+from convexnn.activation import gains
 from convexnn.cones import FAST, Rows, adjoint_blocks, append_row, dot, project_blocks
 from convexnn.solvers.conjugates import Conjugate
 from convexnn.solvers.newton import DIRECT, solve_boxed_newton, solve_gram, solve_newton, square
@@ -68,6 +72,8 @@ class InnerProblem:
     sigma: float
     gated: bool = False
     deadline: float = np.inf
+    intercept: float = 0.0  # the multiplier b₀ of 1ᵀν = 0
+    pull: float = 0.0  # the penalty σ₀ of that constraint; 0 for none
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,8 @@ class InnerPoint:
     norm: Array  # (B,) ‖w_b‖
     active: IntArray  # blocks with ‖w_b‖ > β
     u: Array  # (len(active), d) new centres
-    fit: Array  # F U, (n,)
+    fit: Array  # F U, and with a free intercept its new value more, (n,)
+    intercept: float = 0.0
 
 
 def step_length(blocks: Blocks, point: InnerPoint) -> float:
@@ -103,19 +110,26 @@ def evaluate(problem: InnerProblem, blocks: Blocks, q: Array) -> InnerPoint:
     active = np.flatnonzero(norm > beta)
     excess = norm[active] - beta
     u = (sigma * excess / norm[active])[:, None] * w[active]
-    fit = blocks_fit(problem.X, blocks.masks[active], blocks.signs[active], u)
+    slope = problem.rows.negative_slope
+    fit = blocks_fit(problem.X, blocks.masks[active], blocks.signs[active], u, slope)
     value = conjugate.value(q) + 0.5 * sigma * float(np.sum(excess**2))
+    intercept = 0.0
+    if problem.pull:
+        total = float(conjugate.sign @ q)  # 1ᵀν
+        intercept = problem.intercept + problem.pull * total
+        fit += intercept
+        value += 0.5 * (problem.intercept + intercept) * total
     gradient = conjugate.gradient(q, conjugate.sign * fit)
-    return InnerPoint(q, value, gradient, w, norm, active, u, fit)
+    return InnerPoint(q, value, gradient, w, norm, active, u, fit, intercept)
 
 
-def blocks_fit(X: Array, masks: BoolArray, signs: Array, u: Array) -> Array:
+def blocks_fit(X: Array, masks: BoolArray, signs: Array, u: Array, negative_slope: float = 0.0) -> Array:
     """Σ_b s_b D_b X u_b, (n,); masks B×n, u B×d."""
     out = np.zeros(len(X))
     step = max(1, 4_000_000 // len(X))
     for start in range(0, len(u), step):
         part = slice(start, start + step)
-        out += signs[part] @ ((u[part] @ X.T) * masks[part])
+        out += signs[part] @ ((u[part] @ X.T) * gains(masks[part], negative_slope))
     return out
 
 
@@ -174,8 +188,12 @@ def _direction(problem: InnerProblem, blocks: Blocks, point: InnerPoint, D: Arra
     conjugate = problem.conjugate
     if not conjugate.is_boxed and _prefers_gram(problem, blocks, point):
         K = gram(problem, blocks, point)
+        if problem.pull:
+            K += problem.pull / problem.sigma
         return solve_gram(K, np.sqrt(D), conjugate.sign, problem.sigma, -point.gradient)
     Bt = newton_factor(problem, blocks, point)
+    if problem.pull:
+        Bt = np.vstack([Bt, np.full(Bt.shape[1], np.sqrt(problem.pull / problem.sigma))])
     if not (conjugate.sign == 1.0).all():
         Bt *= conjugate.sign
     if not conjugate.is_boxed:
@@ -207,7 +225,7 @@ def gram(problem: InnerProblem, blocks: Blocks, point: InnerPoint) -> Array:
     """
     active, norm = point.active, point.norm[point.active]
     a = 1.0 - problem.beta / norm
-    masks = blocks.masks[active]
+    masks: Any = gains(blocks.masks[active], problem.rows.negative_slope)
     K = square(np.sqrt(a)[:, None] * masks)
     K *= problem.X @ problem.X.T
     K += square(masks * ((point.w[active] * (np.sqrt(1.0 - a) / norm)[:, None]) @ problem.X.T))
@@ -218,7 +236,7 @@ def gram(problem: InnerProblem, blocks: Blocks, point: InnerPoint) -> Array:
         run_in_threads(
             _tight_range, len(active), problem.rows.unit, blocks.tight[active], count, np.sqrt(a), offset, C
         )
-        K -= square(_masked_products(C, offset, masks, problem.X))
+        K -= square(_masked_products(C, offset, blocks.masks[active], problem))
     return K
 
 
@@ -238,14 +256,15 @@ def _tight_range(unit, tight, count, root, offset, C, start, stop):  # type: ign
                 k += 1
 
 
-def _masked_products(C: Array, offset: IntArray, masks: BoolArray, X: Array) -> Array:
-    """C Xᵀ, block b (rows offset[b]:offset[b+1]) zero outside its mask."""
+def _masked_products(C: Array, offset: IntArray, masks: BoolArray, problem: InnerProblem) -> Array:
+    """C Xᵀ, block b (rows offset[b]:offset[b+1]) zero outside its mask, or times the slope there."""
+    X, slope = problem.X, float(problem.rows.negative_slope)
     out = np.empty((len(C), len(X)))
 
     def fill(start: int, stop: int) -> None:
         rows = slice(offset[start], offset[stop])
         np.matmul(C[rows], X.T, out=out[rows])
-        _mask_range(masks, offset, out, start, stop)
+        _mask_range(masks, slope, offset, out, start, stop)
 
     run_in_threads(fill, len(masks))
     return out
@@ -261,7 +280,7 @@ def newton_factor(problem: InnerProblem, blocks: Blocks, point: InnerPoint) -> A
         _factor_range, len(active), problem.rows.unit, blocks.tight[active], count, point.w[active],
         problem.beta, offset, C,
     )  # fmt: skip
-    return _masked_products(C, offset, blocks.masks[active], problem.X)
+    return _masked_products(C, offset, blocks.masks[active], problem)
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
@@ -304,10 +323,10 @@ def _factor_range(unit, tight, count, w, beta, offset, C, start, stop):  # type:
 
 
 @njit(cache=True, nogil=True)
-def _mask_range(masks, offset, Bt, start, stop):  # type: ignore[no-untyped-def]
+def _mask_range(masks, slope, offset, Bt, start, stop):  # type: ignore[no-untyped-def]
     n = masks.shape[1]
     for b in range(start, stop):
         for m in range(offset[b], offset[b + 1]):
             for i in range(n):
                 if not masks[b, i]:
-                    Bt[m, i] = 0.0
+                    Bt[m, i] *= slope

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from convexnn._types import Array, Progress
+from convexnn.activation import gains
 from convexnn.losses import (
     Hinge,
     Huber,
@@ -156,7 +157,8 @@ def _starting_point(program: ConvexProgram, warm_start: Solution | None) -> tupl
 def _build(cvxpy: Any, program: ConvexProgram, v0: Array, w0: Array) -> _Model:
     X, y, masks = program.X, program.y, program.patterns.masks
     v, w = cvxpy.Variable(v0.shape, value=v0), cvxpy.Variable(v0.shape, value=w0)
-    A = np.concatenate([masks[:, [i]] * X for i in range(masks.shape[1])], axis=1)
+    D = gains(masks, program.negative_slope)
+    A = np.concatenate([D[:, [i]] * X for i in range(masks.shape[1])], axis=1)
     fit = cvxpy.Variable(len(y))
     link = fit == A @ cvxpy.vec(v - w, order="F")
     constraints = [link]

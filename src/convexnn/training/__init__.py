@@ -12,14 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from convexnn._threads import single_blas
 from convexnn._types import Array, Progress
+from convexnn.activation import checked_slope
 from convexnn.certificate import Certificate, CertificateKind, certify, check_kind, make_certificate
 from convexnn.descent import descend
-from convexnn.losses import LossLike, check_problem, get_loss, get_separable, weigh
+from convexnn.feature_penalty import divided
+from convexnn.intercepts import balanced, centre_of, dual_at, refuse_intercept, refuse_softmax
+from convexnn.losses import LossLike, check_problem, get_loss, weigh
 from convexnn.network import Network
-from convexnn.pricing.local import rho_estimate
 from convexnn.rigorous import prove
 from convexnn.status import Status
+from convexnn.training._start import constant_network, descended, estimate
 from convexnn.training.loop import Best, State, Task, beats_zero, make_task, run, start_state
 from convexnn.training.many_columns import has_many_columns, train_many_columns
 from convexnn.training.many_rows import has_many_rows, train_many_rows
@@ -29,10 +33,8 @@ __all__ = ["TrainResult", "train"]
 
 _log = logging.getLogger(__name__)
 
-#: The descent that training starts from: (least β/β_max, neurons, steps), with β_max from a few starts.
-_STARTS = ((1 / 15, 50, 100), (1 / 100, 100, 300), (0.0, 200, 1500))
-_FEW = 40
-_START_RATE = 0.05
+#: Starts of the search that decides whether the zero network is worth a certificate.
+_ZERO_STARTS = 200
 #: Seconds that the certificate of a run cut short may take, and the share of `max_time` if that is more.
 _LAST_SECONDS, _LAST_SHARE = 2.0, 0.1
 #: Seconds for a proof without a time limit.
@@ -61,7 +63,8 @@ class TrainResult:
     certificate : Certificate
         Its distance from the global optimum, recomputed from X, y and the weights.
     history : list of dict
-        Rows with the keys seconds, iteration, primal, bound, neurons.
+        Rows with the keys seconds, iteration, primal, bound, neurons. In the form over cells the first
+        are those of the run of Adam that finds the start, with the bound 0 (not for the softmax).
     status : Status
         Why training ended.
     """
@@ -79,6 +82,9 @@ def train(
     *,
     loss: LossLike = "squared",
     sample_weight: ArrayLike | None = None,
+    intercept: bool = False,
+    feature_penalty: ArrayLike | None = None,
+    negative_slope: float = 0.0,
     tol: float = 1e-3,
     max_time: float | None = None,
     max_neurons: int | None = None,
@@ -105,6 +111,14 @@ def train(
         or with parameters ``Huber(0.5)``; ``"softmax"`` for classes.
     sample_weight : (n,), optional
         Weights ω ≥ 0 of the rows in L = Σ ω_i ℓ(f_i, y_i); 1 by default. They are not normalised.
+    intercept : bool
+        Whether the network has an output bias b₀, one for each output, that no penalty counts. The dual then
+        has the constraint 1ᵀν = 0, and the certificate's ν keeps it exactly. Not for the softmax.
+    feature_penalty : (d,), optional
+        w > 0 of the penalty (β/2) Σ_j (Σ_k w_k u_jk² + α_j²); 1 by default.
+    negative_slope : float
+        s in [−1, 1): the activation is σ_s(z) = (z)_+ − s(−z)_+ in place of (z)_+. 0.01 is the usual leaky
+        ReLU, −1 the absolute value.
     tol : float
         Relative gap (primal − bound)/primal at which to stop, after verification.
     max_time : float, optional
@@ -135,12 +149,12 @@ def train(
 
     Notes
     -----
-    Three forms, chosen by the data alone. With more than 300 rows and more than 300 columns (images) and a
+    Three forms, chosen by the data. With more than 300 rows and more than 300 columns (images) and a
     differentiable loss, neurons slide on a smoothed problem in principal axes, and prices come from float32
     ascents. With more than 4,000 rows, at most 40 columns and the squared loss, they slide in row blocks on
-    a smoothed problem too. Their certificates are ``estimated`` unless a proof is asked for. Otherwise the
-    method is column generation over cells, with an augmented Lagrangian on the dual as master; with more
-    columns than rows it works in the space of the rows.
+    a smoothed problem too. Their certificates are ``estimated`` unless a proof is asked for. Otherwise, and
+    always with an intercept or a negative slope, the method is column generation over cells, with an
+    augmented Lagrangian on the dual as master; with more columns than rows it works in the space of the rows.
 
     Several outputs: all losses but the softmax are sums over outputs, so that each is trained by itself, in
     its share of `max_time`; bounds add up. The softmax couples them: cells of all outputs share one master,
@@ -158,15 +172,46 @@ def train(
     begin = perf_counter()
     X, y, beta = check_problem(X, y, beta, loss, any_loss=True)
     check_kind(certificate)
-    problem = weigh(X, y, loss, sample_weight)
+    slope = checked_slope(negative_slope)
+    if warm_start is not None and warm_start.negative_slope != slope:
+        raise ValueError(
+            f"warm_start has negative_slope = {warm_start.negative_slope:g}, the problem {slope:g}: "
+            "they must be equal."
+        )
+    root: Array | None = None
+    if feature_penalty is not None:
+        X, root = divided(X, feature_penalty)
+    if intercept:
+        refuse_softmax(loss)
+    problem = weigh(X, y, loss, sample_weight, fold=not intercept)
+    centre = centre_of(problem.loss, problem.y) if intercept else 0.0
+    if warm_start is not None:
+        warm_start = _warm_start(warm_start, root, intercept, centre)
     result = _train(
-        problem.X, problem.y, beta, problem.loss, tol=tol, max_time=max_time, max_neurons=max_neurons,
-        seed=seed, warm_start=warm_start, certificate=certificate, progress=progress,
+        problem.X, problem.y - centre if intercept else problem.y, beta, problem.loss, tol=tol,
+        max_time=max_time, max_neurons=max_neurons, seed=seed, warm_start=warm_start,
+        certificate=certificate, progress=progress, intercept=intercept, negative_slope=slope,
     )  # fmt: skip
     nu, seconds = problem.restore(result.certificate.nu), perf_counter() - begin
-    certified = replace(result.certificate, nu=nu, seconds=seconds)
+    certified = replace(result.certificate, nu=balanced(nu) if intercept else nu, seconds=seconds)
     _log.info("%s %s", result.status, str(certified).splitlines()[0])
-    return replace(result, certificate=certified)
+    network = result.network
+    if root is not None:
+        network = replace(network, U=network.U / root[:, None])
+    if intercept:
+        network = replace(network, intercept=network.intercept + centre)
+    return replace(result, network=network, certificate=certified)
+
+
+def _warm_start(network: Network, root: Array | None, intercept: bool, centre: float | Array) -> Network:
+    """A network in the coordinates of X/√w, for targets less their centre."""
+    if not intercept:
+        refuse_intercept(network, "start from it with intercept=True")
+    if root is not None and len(root) == network.n_features:
+        network = replace(network, U=network.U * root[:, None])
+    if intercept and np.shape(centre) == network.alpha.shape[1:]:
+        network = replace(network, intercept=network.intercept - centre)
+    return network
 
 
 def _train(
@@ -182,14 +227,19 @@ def _train(
     warm_start: Network | None,
     certificate: CertificateKind,
     progress: Progress | None,
+    intercept: bool = False,
+    negative_slope: float = 0.0,
 ) -> TrainResult:
     """`train` with all rows of positive weight, and weights only in the loss."""
     begin = perf_counter()
     fits = warm_start is None or warm_start.n_features == X.shape[1]
-    if X.shape[1] > len(X) and fits and not (y.ndim == 1 and has_many_columns(X, loss)):
+    is_plain = not intercept and negative_slope == 0.0  # the forms for large data know nothing else
+    is_wide = has_many_columns(X, loss) and is_plain
+    if X.shape[1] > len(X) and fits and not (y.ndim == 1 and is_wide):
         result: TrainResult = train_in_row_space(
             _train, X, y, beta, loss, tol=tol, max_time=max_time, max_neurons=max_neurons, seed=seed,
-            warm_start=warm_start, certificate=certificate, progress=progress,
+            warm_start=warm_start, certificate=certificate, progress=progress, intercept=intercept,
+            negative_slope=negative_slope,
         )  # fmt: skip
         return result
     if y.ndim == 2:
@@ -198,23 +248,30 @@ def _train(
         _check_options(X, y[:, 0], tol, max_time, max_neurons, None, seed)
         return train_outputs(
             X, y, beta, loss=loss, tol=tol, max_time=max_time, max_neurons=max_neurons, seed=seed,
-            warm_start=warm_start, certificate=certificate, progress=progress,
+            warm_start=warm_start, certificate=certificate, progress=progress, intercept=intercept,
+            negative_slope=negative_slope,
         )  # fmt: skip
     _check_options(X, y, tol, max_time, max_neurons, warm_start, seed)
     inner_tol = _PROVEN_SHARE * tol if certificate in ("exact", "bounded") else tol
-    is_wide, is_long = has_many_columns(X, loss), has_many_rows(X, loss)
-    task = make_task(X, y, beta, loss, inner_tol, max_time, seed, is_large=is_wide or is_long)
+    is_long = has_many_rows(X, loss) and is_plain
+    task = make_task(
+        X, y, beta, loss, inner_tol, max_time, seed, is_large=is_wide or is_long, intercept=intercept,
+        negative_slope=negative_slope,
+    )  # fmt: skip
     form = "many columns" if is_wide else "many rows" if is_long else "cells"
     _log.info("form %s: X %d×%d, beta %g, tol %g", form, *X.shape, beta, tol)
     history: list[dict[str, Any]] = []
 
     def record(best: Best) -> None:
+        note(best.primal, best.bound, best.n_blocks)
+
+    def note(primal: float, bound: float, neurons: int) -> None:
         row = {
             "seconds": perf_counter() - begin,
             "iteration": len(history),
-            "primal": best.primal,
-            "bound": best.bound,
-            "neurons": best.network(X).n_neurons,
+            "primal": primal,
+            "bound": bound,
+            "neurons": neurons,
         }
         history.append(row)
         _log.debug("%(seconds).2f s: objective %(primal)g, bound %(bound)g, %(neurons)d neurons", row)
@@ -228,16 +285,21 @@ def _train(
         return _result(task, best, history, status, wanted, begin)
     state: State | None = None
     try:
-        nu = -get_loss(loss).gradient(np.zeros_like(y), y)
-        start, is_stopped = _descended(task, nu, seed) if warm_start is None else (warm_start, False)
-        if not beats_zero(task, start) and rho_estimate(X, nu, seed=seed) <= beta:
+        flat = np.zeros_like(y)
+        nu = dual_at(loss, flat, y) if intercept else -get_loss(loss).gradient(flat, y)
+        start, is_stopped = descended(task, nu, seed, note) if warm_start is None else (warm_start, False)
+        if not beats_zero(task, start) and estimate(task, nu, starts=_ZERO_STARTS, seed=seed) <= beta:
+            constant = constant_network(task)
             zero = certify(
-                Network.zero(X.shape[1]), X, y, beta, loss, max_time, certificate=certificate, seed=seed
+                constant, X, y, beta, loss, max_time, certificate=certificate, seed=seed, intercept=intercept
             )
             if zero.relative_gap <= tol:
-                return _zero_result(X.shape[1], zero, progress)
-        state = start_state(task, start)
-        record(state.best)
+                note(zero.primal, zero.lower_bound, 0)
+                return TrainResult(constant, zero, history, Status.ZERO)
+        with single_blas():
+            state = start_state(task, start)
+        if not is_stopped:
+            record(state.best)
         status = Status.INTERRUPTED if is_stopped else run(task, state, record)
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
@@ -281,47 +343,6 @@ def _check_options(
         )
 
 
-def _descended(task: Task, nu: Array, seed: int) -> tuple[Network, bool]:
-    """A run of Adam, the longer and wider the more neurons β will need, and whether Ctrl-C ended it.
-
-    ν = −∇L(0).
-    """
-    top = rho_estimate(task.X, nu, starts=_FEW, seed=seed)
-    neurons, steps = next(row[1:] for row in _STARTS if task.beta >= row[0] * top)
-    return _descend(task, seed, neurons, steps)
-
-
-def _descend(task: Task, seed: int, neurons: int, steps: int) -> tuple[Network, bool]:
-    """Adam, and whether it was interrupted, in units where rows of X and the targets have size one."""
-    row = float(np.sqrt(np.mean(np.sum(task.X**2, axis=1)))) or 1.0
-    size = float(np.sqrt(np.mean(task.y**2)))
-    found = get_separable(task.loss).rescaled(size) if size > 0 else None
-    loss, factor = (task.loss, 1.0) if found is None else found
-    size = 1.0 if found is None else size
-    descent = descend(
-        task.X / row, task.y / size, task.beta * size / (row * factor), loss=loss, neurons=neurons,
-        steps=steps, learning_rate=_START_RATE, schedule="linear", seed=seed,
-        max_time=max(1e-3, task.deadline - perf_counter()) if np.isfinite(task.deadline) else None,
-    )  # fmt: skip
-    scaled, factor = descent.network, np.sqrt(size / row)
-    network = Network(scaled.U * factor, scaled.alpha * factor)
-    return network, descent.status is Status.INTERRUPTED
-
-
-def _zero_result(d: int, certificate: Certificate, progress: Progress | None) -> TrainResult:
-    """The zero network, certified within the tolerance at β ≥ β_max."""
-    row = {
-        "seconds": certificate.seconds,
-        "iteration": 0,
-        "primal": certificate.primal,
-        "bound": certificate.lower_bound,
-        "neurons": 0,
-    }
-    if progress is not None:
-        progress(dict(row))
-    return TrainResult(Network.zero(d), certificate, [row], Status.ZERO)
-
-
 def _result(
     task: Task,
     best: Best | None,
@@ -332,7 +353,7 @@ def _result(
 ) -> TrainResult:
     """The network of the best point with its certificate; zero where none was reached."""
     if best is None:
-        network = Network.zero(task.X.shape[1])
+        network = constant_network(task)
         certificate = _searched(task, network, None, wanted)
         return TrainResult(network, certificate, history, status)
     network = best.network(task.X)
@@ -353,10 +374,11 @@ def _searched(task: Task, network: Network, nu: Array | None, wanted: _Wanted) -
     """A certificate by search alone, unless a proof was asked for; Ctrl-C leaves a hasty one."""
     kind: CertificateKind = "estimated" if wanted.kind == "auto" else wanted.kind
     data = (task.X, task.y, task.beta, task.loss)
+    rest: dict[str, Any] = {"seed": task.seed, "intercept": task.intercept}
     try:
-        return certify(network, *data, wanted.seconds, nu=nu, certificate=kind, seed=task.seed)
+        return certify(network, *data, wanted.seconds, nu=nu, certificate=kind, **rest)
     except KeyboardInterrupt:
-        return certify(network, *data, nu=nu, certificate="estimated", starts=1, seed=task.seed)
+        return certify(network, *data, nu=nu, certificate="estimated", starts=1, **rest)
 
 
 def _certificate(task: Task, best: Best, network: Network, wanted: _Wanted, begin: float) -> Certificate:
@@ -372,7 +394,8 @@ def _certificate(task: Task, best: Best, network: Network, wanted: _Wanted, begi
     try:
         proof = prove(
             task.X, *data, best.nu, kind=kind, primal=primal, rtol=min(1e-3, 0.1 * wanted.tol),
-            max_time=None if kind == "auto" else seconds,
+            max_time=None if kind == "auto" else seconds, intercept=task.intercept,
+            negative_slope=task.negative_slope,
         )  # fmt: skip
     except KeyboardInterrupt:
         proof = None
@@ -385,9 +408,9 @@ def _certificate(task: Task, best: Best, network: Network, wanted: _Wanted, begi
 def _narrowed(task: Task, network: Network, width: int) -> Network:
     """The `width` largest neurons, polished by descent on the training problem."""
     order = np.argsort(-np.abs(network.alpha), kind="stable")[:width]
-    kept = Network(network.U[:, order], network.alpha[order])
+    kept = replace(network, U=network.U[:, order], alpha=network.alpha[order])
     left = None if np.isinf(task.deadline) else max(0.5, task.deadline - perf_counter())
     return descend(
         task.X, task.y, task.beta, loss=task.loss, method="lbfgs", steps=2000, start=kept, seed=task.seed,
-        max_time=left,
+        max_time=left, intercept=task.intercept,
     ).network.balanced()  # fmt: skip

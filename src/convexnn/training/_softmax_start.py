@@ -11,6 +11,7 @@ import numpy as np
 
 from convexnn._relu_gradient import Real
 from convexnn._types import Array, IntArray
+from convexnn.activation import gains
 from convexnn.network import Network
 
 _RATE = 0.05
@@ -22,8 +23,9 @@ _WORK, _FEWEST, _MOST = 3e10, 200, 1500
 
 
 def softmax_descent(
-    X: Array, Y: Array, beta: float, neurons: int, *, seed: int, deadline: float = np.inf
-) -> Network:
+    X: Array, Y: Array, beta: float, neurons: int, *, seed: int, deadline: float = np.inf,
+    negative_slope: float = 0.0,
+) -> Network:  # fmt: skip
     """A short run of Adam from random weights, in units where rows of X have size one.
 
     Parameters
@@ -41,7 +43,7 @@ def softmax_descent(
     steps = int(np.clip(_WORK / (3 * X.size * m), _FEWEST, _MOST))
     first, second = np.zeros_like(theta), np.zeros_like(theta)
     for step in range(steps):
-        g = _gradient(*data, theta, outputs)
+        g = _gradient(*data, theta, outputs, negative_slope)
         first += (1 - _DECAY[0]) * (g - first)
         second += (1 - _DECAY[1]) * (g * g - second)
         size = np.sqrt(second / (1 - _DECAY[1] ** (step + 1))) + _EPS
@@ -51,14 +53,15 @@ def softmax_descent(
             break
     alpha = np.zeros((m, Y.shape[1]))
     alpha[np.arange(m), outputs] = theta[d] / np.sqrt(row)
-    return Network(theta[:d] / np.sqrt(row), alpha)
+    return Network(theta[:d] / np.sqrt(row), alpha, negative_slope=negative_slope)
 
 
-def _gradient(X: Real, Y: Real, beta: float, theta: Real, outputs: IntArray) -> Real:
+def _gradient(X: Real, Y: Real, beta: float, theta: Real, outputs: IntArray, negative_slope: float) -> Real:
     """∂P/∂U above ∂P/∂α, (d + 1)×m."""
     U, alpha = theta[:-1], theta[-1]
     Z = X @ U
-    np.maximum(Z, 0, out=Z)
+    slopes = None if negative_slope == 0.0 else gains(Z > 0, negative_slope).astype(Z.dtype)
+    Z = np.maximum(Z, 0, out=Z) if slopes is None else Z * slopes
     per_output = len(outputs) // Y.shape[1]
     f = (Z * alpha).reshape(len(X), Y.shape[1], per_output).sum(axis=2)
     f -= f.max(axis=1, keepdims=True)
@@ -67,7 +70,7 @@ def _gradient(X: Real, Y: Real, beta: float, theta: Real, outputs: IntArray) -> 
     R = (p - Y)[:, outputs]
     g_alpha = np.einsum("ij,ij->j", Z, R)
     R *= alpha
-    R *= Z > 0
+    R *= Z > 0 if slopes is None else slopes
     out = np.empty_like(theta)
     out[:-1] = X.T @ R
     out[-1] = g_alpha

@@ -11,6 +11,7 @@ from numba import njit
 
 from convexnn._threads import run_in_threads
 from convexnn._types import Array, BoolArray, IntArray
+from convexnn.activation import one_side
 from convexnn.cones import FAST, Rows, dot, factor_rows, solve_upper, transpose_times
 from convexnn.pricing.search import Found
 from convexnn.solvers.inner import Blocks, make_blocks
@@ -36,8 +37,10 @@ class Cells:
         return np.flatnonzero(self.blocks.v.any(axis=1))
 
 
-def cells_of_neurons(X: Array, v: Array, signs: Array) -> Cells:
-    """The cells 1[X v ≥ 0] of the rows of v (m×d), with v as their mass."""
+def cells_of_neurons(X: Array, v: Array, signs: Array, negative_slope: float = 0.0) -> Cells:
+    """The cells 1[X v ≥ 0] of the rows of v (m×d), with v as their mass (or −v, if that is the same)."""
+    if negative_slope != 0.0:
+        v = one_side(v, negative_slope)[:, None] * v
     masks = (v @ X.T >= 0) & X.any(axis=1)
     return Cells(make_blocks(masks, signs, v), np.zeros(len(v), dtype=np.int64))
 
@@ -52,15 +55,16 @@ def relabel(rows: Rows, cells: Cells, nu: Array) -> None:
 
     With q = sν and c = Σ_{active, not tight} q_ix_i, λ solves c = w + Σ_T λ_ix_i. A row with q < 0 belongs
     at 0 if λ < 0 and at 1 if λ > |q|; a row with q > 0 at 0 if λ ≤ −q, at 1 if λ ≥ 0, else at the nearer.
+    With a slope t below zero, q is (1 − t)sν and c has the linear term t·sXᵀν more.
     """
-    b = cells.blocks
+    b, slope = cells.blocks, float(rows.negative_slope)
     run_in_threads(
-        _relabel_range, len(b), rows.unit, rows.XT, rows.norms * nu, b.masks, b.signs, b.tight, b.count
+        _relabel_range, len(b), rows.unit, rows.XT, rows.norms * nu, slope, b.masks, b.signs, b.tight, b.count
     )
 
 
 @njit(cache=True, fastmath=FAST, nogil=True)
-def _relabel_range(unit, XT, q, masks, signs, tight, count, start, stop):  # type: ignore[no-untyped-def]
+def _relabel_range(unit, XT, q, slope, masks, signs, tight, count, start, stop):  # type: ignore[no-untyped-def]
     d, n = XT.shape
     Q, R, rest, lam, c, r = (
         np.empty((d, d)),
@@ -76,16 +80,16 @@ def _relabel_range(unit, XT, q, masks, signs, tight, count, start, stop):  # typ
         k = factor_rows(unit, tight[b], count[b], Q, R, rest)
         count[b] = k
         for i in range(n):
-            r[i] = signs[b] * q[i] if masks[b, i] else 0.0
+            r[i] = signs[b] * q[i] if masks[b, i] else slope * (signs[b] * q[i])
         for j in range(k):
-            r[tight[b, j]] = 0.0
+            r[tight[b, j]] = slope * (signs[b] * q[tight[b, j]])
         transpose_times(XT, r, c)
         for j in range(k):
             lam[j] = dot(Q[j], c)
         solve_upper(R, k, lam)
         for j in range(k):
             i = tight[b, j]
-            p = signs[b] * q[i]
+            p = (1.0 - slope) * (signs[b] * q[i])
             if p < 0.0:
                 if lam[j] < 0.0:
                     masks[b, i] = False

@@ -6,15 +6,17 @@ tolerance, ν is verified from fresh starts; a refuted bound is lowered and the 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
 
 from convexnn._threads import OutOfTime, single_blas
 from convexnn._types import Array
+from convexnn.activation import activate
 from convexnn.certificate import default_starts
 from convexnn.cones import Rows, prepare_rows
+from convexnn.intercepts import balanced, best_intercept
 from convexnn.losses import Loss, LossLike, get_loss
 from convexnn.network import Network
 from convexnn.pricing.search import Found, climb_signed, concatenate, distinct, hops, search
@@ -23,11 +25,14 @@ from convexnn.solvers.inner import InnerPoint, InnerProblem, blocks_fit, minimis
 from convexnn.status import Status
 from convexnn.training.cells import Cells, absorb, cells_of_neurons, drop_idle, merge, relabel
 
+_FEWEST = 30  # neurons that the starts of a round are counted from, at least
 _NEW = 400  # violators added a round
 _ROUNDS = 300
 _HOP_BELOW = 3e-2  # gap from which on rounds hop around new violators
 _HOPS = 10
 _HOP_FROM = 60
+#: σ₀ Σ 1/c″, the weight of the constraint 1ᵀν = 0 in the inner problem.
+_PULL = 1e6
 _LATE_BELOW = 1e-2
 #: Starts: (+1 near a neuron or −1 near its mirror, width of the noise, how many for each neuron).
 _EARLY_NOISE = ((-1, 0.3, 0.5), (1, 0.3, 0.5), (1, 0.6, 0.5), (-1, 0.6, 0.5), (1, 1.0, 0.5), (1, 1.4, 0.5))
@@ -46,11 +51,17 @@ class Task:
     deadline: float
     seed: int
     rows: Rows = field(repr=False)
+    intercept: bool = False  # whether an unpenalised b₀ is free
 
     @property
     def function(self) -> Loss:
         """The loss as an object."""
         return get_loss(self.loss)
+
+    @property
+    def negative_slope(self) -> float:
+        """s of the activation."""
+        return self.rows.negative_slope
 
 
 @dataclass
@@ -65,18 +76,28 @@ class Best:
     rho: float  # largest ρ(±nu) known
     starts: int = 0  # verification starts that nu has survived
     is_large: bool = False  # of a form for large data: neurons are merged already, or not worth merging
+    intercept: float = 0.0
+    negative_slope: float = 0.0
 
     @property
     def gap(self) -> float:
         """(primal − bound)/primal."""
         return (self.primal - self.bound) / self.primal if self.primal > 0 else 0.0
 
+    @property
+    def n_blocks(self) -> int:
+        """Blocks with mass: the neurons before those that share a closed cell are merged."""
+        return int(np.count_nonzero(self.v.any(axis=1)))
+
     def network(self, X: Array) -> Network:
         """The network of the blocks, balanced; merged unless `is_large`."""
         norm = np.linalg.norm(self.v, axis=1)
         keep = norm > 0
         root = np.sqrt(norm[keep])
-        net = Network((self.v[keep] / root[:, None]).T, self.signs[keep] * root)
+        net = Network(
+            (self.v[keep] / root[:, None]).T, self.signs[keep] * root, negative_slope=self.negative_slope
+        )
+        net = replace(net, intercept=self.intercept)
         return net if self.is_large else net.merged(X)
 
 
@@ -89,6 +110,7 @@ class State:
     sigma: float
     sigma_start: float
     best: Best
+    intercept: float = 0.0  # the multiplier of 1ᵀν = 0
 
 
 def make_task(
@@ -101,17 +123,22 @@ def make_task(
     seed: int,
     *,
     is_large: bool = False,
+    intercept: bool = False,
+    negative_slope: float = 0.0,
 ) -> Task:
     """A Task whose time starts now; `is_large` leaves out the copies of X that only cells need."""
     none = np.zeros((0, 0))
-    rows = Rows(none, none, np.zeros(0)) if is_large else prepare_rows(X)
+    rows = Rows(none, none, np.zeros(0)) if is_large else prepare_rows(X, negative_slope)
     deadline = np.inf if max_time is None else perf_counter() + max_time
-    return Task(X, y, beta, loss, tol, deadline, seed, rows)
+    return Task(X, y, beta, loss, tol, deadline, seed, rows, intercept)
 
 
 def value_at_zero(task: Task) -> float:
-    """The objective of the zero network."""
-    return task.function.value(np.zeros_like(task.y), task.y)
+    """The objective of the zero network, with the best b₀ if that is free."""
+    zero = np.zeros_like(task.y)
+    if task.intercept:
+        zero += best_intercept(task.loss, zero, task.y)
+    return task.function.value(zero, task.y)
 
 
 def beats_zero(task: Task, network: Network) -> bool:
@@ -127,15 +154,18 @@ def start_state(task: Task, network: Network) -> State:
     keep = size > 1e-6 * size.sum()
     if not beats_zero(task, network):
         keep[:] = False
-    v, signs = np.ascontiguousarray(v[keep]), np.sign(net.alpha)[keep]
-    cells = cells_of_neurons(task.X, v, signs)
-    fit = blocks_fit(task.X, cells.blocks.masks, signs, v)
+    v, signs, slope = np.ascontiguousarray(v[keep]), np.sign(net.alpha)[keep], task.negative_slope
+    cells = cells_of_neurons(task.X, v, signs, slope)
+    fit = blocks_fit(task.X, cells.blocks.masks, signs, cells.blocks.v, slope)
     total = float(np.linalg.norm(v, axis=1).sum())
+    b = best_intercept(task.loss, fit, task.y) if task.intercept else 0.0
+    fit = fit + b if task.intercept else fit
     primal = task.function.value(fit, task.y) + task.beta * total
     mean = total / len(v) if len(v) else 0.01 * value_at_zero(task) / task.beta
-    best = Best(primal, v.copy(), signs.copy(), 0.0, np.zeros(len(task.y)), 0.0)
+    best = Best(primal, v.copy(), signs.copy(), 0.0, np.zeros(len(task.y)), 0.0, negative_slope=slope)
     sigma = 30.0 * mean / task.beta
-    return State(merge(cells), starting_point(task.loss, task.y, fit), sigma, sigma, best)
+    best.intercept = b
+    return State(merge(cells), starting_point(task.loss, task.y, fit), sigma, sigma, best, b)
 
 
 def run(task: Task, state: State, record: Callable[[Best], None]) -> Status:
@@ -151,6 +181,7 @@ def _rounds(task: Task, state: State, record: Callable[[Best], None]) -> Status:
     rng = np.random.default_rng(task.seed)
     for _ in range(_ROUNDS):
         nu = _master_step(task, state)
+        record(state.best)
         relabel(task.rows, state.cells, nu)
         found = price(task, state, nu, rng)
         _update_bound(task, state, nu, found)
@@ -162,8 +193,8 @@ def _rounds(task: Task, state: State, record: Callable[[Best], None]) -> Status:
                 is_cut = state.best.starts < wanted and perf_counter() > task.deadline
                 return Status.TIME_LIMIT if is_cut else Status.CONVERGED
             found = concatenate([found, refuted])
-        record(state.best)
         if perf_counter() > task.deadline:
+            record(state.best)
             return Status.TIME_LIMIT
         _grow(task, state, found)
     return Status.ITERATION_LIMIT
@@ -174,13 +205,18 @@ def _master_step(task: Task, state: State) -> Array:
     blocks = state.cells.blocks
     tau = 0.3 * state.sigma / state.sigma_start
     conjugate = make_conjugate(task.loss, task.y, state.q, tau)
-    problem = InnerProblem(task.X, task.rows, conjugate, task.beta, state.sigma, deadline=task.deadline)
+    pull = _PULL / float(conjugate.inverse_curvature(state.q).sum()) if task.intercept else 0.0
+    problem = InnerProblem(
+        task.X, task.rows, conjugate, task.beta, state.sigma, deadline=task.deadline,
+        intercept=state.intercept, pull=pull,
+    )  # fmt: skip
     best = state.best
 
     def should_stop(measure: float, scale: float, point: InnerPoint) -> bool:
         gap = min(best.primal - best.bound, 0.3 * best.primal)
+        moved = 0.1 * (point.intercept - state.intercept) ** 2 / pull if pull else 0.0
         return (
-            measure <= 0.1 * step_length(blocks, point) / state.sigma
+            measure <= 0.1 * step_length(blocks, point) / state.sigma + moved
             or np.sqrt(measure) * scale <= 0.1 * gap
             or perf_counter() > task.deadline
         )
@@ -192,10 +228,17 @@ def _master_step(task: Task, state: State) -> Array:
     state.cells.idle += 1
     state.cells.idle[point.active] = 0
     size = float(np.linalg.norm(point.u, axis=1).sum())
-    primal = task.function.value(point.fit, task.y) + task.beta * size
+    fit = point.fit
+    if task.intercept:
+        moved_on = best_intercept(task.loss, fit, task.y)
+        fit = fit + moved_on
+        state.intercept = point.intercept
+    primal = task.function.value(fit, task.y) + task.beta * size
     if primal < best.primal:
         best.primal, best.v, best.signs = primal, point.u.copy(), blocks.signs[point.active]
-    return conjugate.sign * state.q
+        best.intercept = point.intercept + moved_on if task.intercept else 0.0
+    nu = np.asarray(conjugate.sign * state.q)
+    return balanced(nu) if task.intercept else nu
 
 
 def price(task: Task, state: State, nu: Array, rng: np.random.Generator) -> Found:
@@ -247,7 +290,7 @@ def _starts(task: Task, state: State, rng: np.random.Generator) -> tuple[Array, 
         starts += [units, -units]
         signs += [own, own]
         for mirror, width, share in _LATE_NOISE if is_late else _EARLY_NOISE:
-            pick = rng.integers(len(units), size=int(share * max(len(units), 100)))
+            pick = rng.integers(len(units), size=int(share * max(len(units), _FEWEST)))
             starts.append(mirror * units[pick] + width * noise(len(pick)))
             signs.append(own[pick])
     return np.concatenate(starts), np.concatenate(signs)
@@ -273,7 +316,7 @@ def _refute(task: Task, best: Best, found: Found) -> None:
     """Lower the stored bound if a direction has a larger value at its dual point."""
     if not len(found.signs) or not best.nu.any():
         return
-    z = np.maximum(found.maxima.directions @ task.X.T, 0.0) @ best.nu
+    z = activate(found.maxima.directions @ task.X.T, task.negative_slope) @ best.nu
     largest = float(np.max(found.signs * z))
     if largest > best.rho:
         best.rho = largest

@@ -10,6 +10,7 @@ log(1 + exp(−yg)) with y = ±1, and of all f with that g the penalty is least 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -17,8 +18,10 @@ import numpy as np
 from scipy.optimize import minimize
 
 from convexnn._types import Array, Progress
+from convexnn.activation import gains
 from convexnn.certificate import Certificate, CertificateKind, certify, make_certificate
 from convexnn.certificate_outputs import join_certificates, prove_softmax
+from convexnn.intercepts import best_intercept
 from convexnn.losses import LossLike, get_loss
 from convexnn.losses.softmax import is_softmax
 from convexnn.network import Network
@@ -51,6 +54,8 @@ def train_outputs(
     warm_start: Network | None,
     certificate: CertificateKind,
     progress: Progress | None,
+    intercept: bool = False,
+    negative_slope: float = 0.0,
 ) -> TrainResult:
     """`train` for checked data with Y (n, c); the network has α (m, c) with one non-zero entry a row."""
     d, c = X.shape[1], Y.shape[1]
@@ -61,6 +66,10 @@ def train_outputs(
         )
     begin = perf_counter()
     options: dict[str, Any] = {"tol": tol, "seed": seed, "certificate": certificate}
+    if intercept:
+        options["intercept"] = True
+    if negative_slope != 0.0:
+        options["negative_slope"] = negative_slope
     each = _train_softmax if is_softmax(loss) else _train_each
     result = each(X, Y, beta, loss, max_time, warm_start, progress, **options)
     if max_neurons is None or result.network.n_neurons <= max_neurons:
@@ -69,7 +78,7 @@ def train_outputs(
     left = _LAST_SECONDS if max_time is None else max(_LAST_SECONDS, begin + max_time - perf_counter())
     proof = certify(
         network, X, Y, beta, loss, left if certificate != "auto" else None,
-        nu=result.certificate.nu, certificate=certificate, seed=seed,
+        nu=result.certificate.nu, certificate=certificate, seed=seed, intercept=intercept,
     )  # fmt: skip
     cut = Status.CONVERGED if proof.relative_gap <= tol else Status.WIDTH_LIMIT
     return TrainResult(network, proof, result.history, cut)
@@ -86,7 +95,8 @@ def _train_each(
     begin = perf_counter()
     columns = [np.ascontiguousarray(column) for column in Y.T]
     starts = [None] * len(columns) if warm_start is None else warm_start.outputs()
-    waiting = [get_loss(loss).value(np.zeros(len(X)), column) for column in columns]
+    intercept = options.get("intercept", False)
+    waiting = [_waiting(loss, column, intercept) for column in columns]
     results: list[TrainResult] = []
     history: list[dict[str, Any]] = []
 
@@ -106,7 +116,9 @@ def _train_each(
     for k, column in enumerate(columns):
         left = None if max_time is None else max(1e-3, begin + max_time - perf_counter()) / (len(columns) - k)
         if results and results[-1].status is Status.INTERRUPTED:
-            results.append(_untrained(X, column, beta, loss, starts[k], options["seed"]))
+            slope = options.get("negative_slope", 0.0)
+            waits = Network.zero(X.shape[1], negative_slope=slope)
+            results.append(_untrained(X, column, beta, loss, starts[k] or waits, options["seed"], intercept))
             continue
         results.append(
             train(X, column, beta, loss=loss, max_time=left, warm_start=starts[k], progress=joined, **options)
@@ -117,12 +129,19 @@ def _train_each(
     return TrainResult(network, certificate, history, _joint_status([result.status for result in results]))
 
 
+def _waiting(loss: LossLike, y: Array, intercept: bool) -> float:
+    """The objective of an output before its turn: that of the zero network."""
+    flat = np.zeros_like(y)
+    return get_loss(loss).value(flat + best_intercept(loss, flat, y) if intercept else flat, y)
+
+
 def _untrained(
-    X: Array, y: Array, beta: float, loss: LossLike, start: Network | None, seed: int
+    X: Array, y: Array, beta: float, loss: LossLike, network: Network, seed: int, intercept: bool
 ) -> TrainResult:
     """An output that an interruption left out."""
-    network = Network.zero(X.shape[1]) if start is None else start
-    certificate = certify(network, X, y, beta, loss, certificate="estimated", starts=1, seed=seed)
+    certificate = certify(
+        network, X, y, beta, loss, certificate="estimated", starts=1, seed=seed, intercept=intercept
+    )
     return TrainResult(network, certificate, [], Status.INTERRUPTED)
 
 
@@ -140,19 +159,26 @@ def _joint_status(each: list[Status]) -> Status:
 def _train_softmax(
     X: Array, Y: Array, beta: float, loss: LossLike, max_time: float | None, warm_start: Network | None,
     progress: Progress | None, *, tol: float, seed: int, certificate: CertificateKind,
+    negative_slope: float = 0.0,
 ) -> TrainResult:  # fmt: skip
     begin = perf_counter()
     inner_tol = _PROVEN_SHARE * tol if certificate in ("exact", "bounded") else tol
-    task = make_task(X, Y, beta, loss, inner_tol, max_time, seed)
+    slope = negative_slope
+    task = make_task(X, Y, beta, loss, inner_tol, max_time, seed, negative_slope=slope)
     history: list[dict[str, Any]] = []
     record = _recorder(task, history, progress, begin)
     best: SoftmaxBest | None = None
     try:
         if warm_start is None:
             neurons = max(_FEWEST, _NEURONS // Y.shape[1])
-            warm_start = softmax_descent(X, Y, beta, neurons, seed=seed, deadline=task.deadline)
+            warm_start = softmax_descent(
+                X, Y, beta, neurons, seed=seed, deadline=task.deadline, negative_slope=slope
+            )
         is_proven_below = beats_zero(task, warm_start)  # β < β_max then
-        if not is_proven_below and beta_max(X, Y, loss, starts=_TOP_STARTS, seed=seed) <= beta:
+        top = 0.0
+        if not is_proven_below:
+            top = beta_max(X, Y, loss, starts=_TOP_STARTS, seed=seed, negative_slope=slope)
+        if not is_proven_below and top <= beta * (1 + 1e-12):
             zero = _zero_result(task, certificate, max_time, tol, progress)
             if zero is not None:
                 return zero
@@ -161,7 +187,8 @@ def _train_softmax(
         status = run_softmax(task, state, record)
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
-    network = Network.zero(X.shape[1], Y.shape[1]) if best is None else best.network(X)
+    zeros = Network.zero(X.shape[1], Y.shape[1], negative_slope=slope)
+    network = zeros if best is None else best.network(X)
     left = _LAST_SECONDS if max_time is None else max(_LAST_SECONDS, 0.1 * max_time)
     if certificate in ("exact", "bounded"):
         left = max(left, _PROOF_SECONDS if max_time is None else task.deadline - perf_counter())
@@ -193,7 +220,7 @@ def _zero_result(
     task: Task, kind: CertificateKind, max_time: float | None, tol: float, progress: Progress | None
 ) -> TrainResult | None:
     """The zero network at β ≥ β_max, if its certificate is within the tolerance."""
-    network = Network.zero(task.X.shape[1], task.y.shape[1])
+    network = Network.zero(task.X.shape[1], task.y.shape[1], negative_slope=task.negative_slope)
     zero = certify(network, task.X, task.y, task.beta, task.loss, max_time, certificate=kind, seed=task.seed)
     if zero.relative_gap > tol:
         return None
@@ -226,8 +253,9 @@ def _softmax_certificate(
         return estimated
     try:
         proof = prove_softmax(
-            *data, best.nu, kind, primal, min(1e-3, 0.1 * tol), None if kind == "auto" else seconds
-        )
+            *data, best.nu, kind, primal, min(1e-3, 0.1 * tol), None if kind == "auto" else seconds,
+            task.negative_slope,
+        )  # fmt: skip
     except KeyboardInterrupt:
         proof = None
     if proof is None:
@@ -240,7 +268,10 @@ def _softmax_certificate(
 
 
 def _narrowed(network: Network, X: Array, Y: Array, beta: float, loss: LossLike, width: int) -> Network:
-    """The `width` largest neurons, polished by L-BFGS on the training problem, one output a neuron."""
+    """The `width` largest neurons, polished by L-BFGS on the training problem, one output a neuron.
+
+    Intercepts stay as they are.
+    """
     order = np.argsort(-np.abs(network.alpha).sum(axis=1), kind="stable")[:width]
     outputs = np.argmax(np.abs(network.alpha[order]), axis=1)
     rows, (d, m), function = np.arange(len(order)), (X.shape[1], len(order)), get_loss(loss)
@@ -252,15 +283,18 @@ def _narrowed(network: Network, X: Array, Y: Array, beta: float, loss: LossLike,
 
     def objective(theta: Array) -> tuple[float, Array]:
         U, alpha = unpacked(theta)
-        Z = np.maximum(X @ U, 0.0)
-        f = Z @ alpha
+        Z = X @ U
+        slopes = gains(Z > 0, network.negative_slope)
+        Z *= slopes
+        f = Z @ alpha + network.intercept
         residual = function.gradient(f, Y)[:, outputs]
         g = np.concatenate(
-            [(X.T @ (residual * theta[d * m :] * (Z > 0))).ravel(), np.einsum("ij,ij->j", Z, residual)]
+            [(X.T @ (residual * theta[d * m :] * slopes)).ravel(), np.einsum("ij,ij->j", Z, residual)]
         )
         return function.value(f, Y) + 0.5 * beta * float(theta @ theta), g + beta * theta
 
     kept = network.alpha[order, outputs]
     begin = np.concatenate([network.U[:, order].ravel(), kept])
     found = minimize(objective, begin, jac=True, method="L-BFGS-B", options={"maxiter": _POLISH_STEPS})
-    return Network(*unpacked(found.x)).balanced()
+    U, alpha = unpacked(found.x)
+    return replace(network, U=U, alpha=alpha).balanced()

@@ -14,7 +14,6 @@ import numpy as np
 from convexnn._types import Array
 from convexnn.certificate import CertificateKind, certify
 from convexnn.losses import LossLike
-from convexnn.network import Network
 from convexnn.status import Status
 
 #: Share of the tolerance for training where a proof, which costs some of the gap, comes after.
@@ -43,18 +42,18 @@ def train_in_row_space(
     V = row_basis(X)
     warm_start = options.pop("warm_start")
     if warm_start is not None:
-        warm_start = Network(V.T @ warm_start.U, warm_start.alpha)
+        warm_start = replace(warm_start, U=V.T @ warm_start.U)
     result = train(X @ V, y, beta, loss, tol=_SHARE * tol if is_proof else tol, warm_start=warm_start,
                    certificate="estimated", **options)  # fmt: skip
-    network = Network(V @ result.network.U, result.network.alpha)
+    network = replace(result.network, U=V @ result.network.U)
     found = result.certificate
     if is_proof:
         left = options["max_time"] and max(2.0, options["max_time"] - (perf_counter() - begin))
-        data = (network, X, y, beta, loss)
+        data, rest = (network, X, y, beta, loss), {key: options[key] for key in ("seed", "intercept")}
         try:
-            proof = certify(*data, left, nu=found.nu, certificate=kind, seed=options["seed"])
+            proof = certify(*data, left, nu=found.nu, certificate=kind, **rest)
         except KeyboardInterrupt:
-            proof = certify(*data, nu=found.nu, certificate="estimated", starts=1, seed=options["seed"])
+            proof = certify(*data, nu=found.nu, certificate="estimated", starts=1, **rest)
         is_short = result.status is Status.CONVERGED and proof.relative_gap > tol
         status = Status.UNPROVEN if is_short else result.status
         return replace(result, network=network, certificate=proof, status=status)

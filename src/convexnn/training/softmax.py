@@ -17,6 +17,7 @@ import numpy as np
 
 from convexnn._threads import OutOfTime, single_blas
 from convexnn._types import Array, IntArray
+from convexnn.activation import activate
 from convexnn.certificate_outputs import starts_of_output
 from convexnn.losses.softmax import Softmax
 from convexnn.network import Network
@@ -53,6 +54,7 @@ class SoftmaxBest:
     nu: Array  # (n, c) unscaled dual point of the bound
     rho: float  # largest ρ(±nu_k) known
     starts: int = 0  # verification starts that nu has survived
+    negative_slope: float = 0.0
 
     @property
     def gap(self) -> float:
@@ -66,7 +68,8 @@ class SoftmaxBest:
         root = np.sqrt(norm[keep])
         alpha = np.zeros((len(root), self.nu.shape[1]))
         alpha[np.arange(len(root)), self.outputs[keep]] = self.signs[keep] * root
-        return Network((self.v[keep] / root[:, None]).T, alpha).merged(X)
+        U = (self.v[keep] / root[:, None]).T
+        return Network(U, alpha, negative_slope=self.negative_slope).merged(X)
 
 
 @dataclass
@@ -89,19 +92,21 @@ class SoftmaxState:
 def start_softmax(task: Task, network: Network) -> SoftmaxState:
     """Cells, masses and dual point of a network, or of the zero network if that has a lower objective."""
     if not beats_zero(task, network):
-        network = Network.zero(task.X.shape[1], task.y.shape[1])
+        network = Network.zero(task.X.shape[1], task.y.shape[1], negative_slope=task.negative_slope)
     parts = network.outputs()
     total = sum(part.penalty() for part in parts)
     cells = []
     for part in parts:
         v = (part.U * np.abs(part.alpha)).T
         keep = np.linalg.norm(v, axis=1) > 1e-6 * total
-        cells.append(cells_of_neurons(task.X, np.ascontiguousarray(v[keep]), np.sign(part.alpha)[keep]))
+        signs, slope = np.sign(part.alpha)[keep], task.negative_slope
+        cells.append(cells_of_neurons(task.X, np.ascontiguousarray(v[keep]), signs, slope))
     count = sum(len(c.blocks) for c in cells)
     mean = total / count if count else 0.01 * value_at_zero(task) / task.beta
     v, signs = np.concatenate([c.blocks.v for c in cells]), np.concatenate([c.blocks.signs for c in cells])
     outputs = np.repeat(np.arange(len(cells)), [len(c.blocks) for c in cells])
     best = SoftmaxBest(np.inf, v, signs, outputs, 0.0, np.zeros_like(task.y), 0.0)
+    best.negative_slope = task.negative_slope
     best.primal = best.network(task.X).objective(task.X, task.y, task.beta, task.loss)
     sigma = 30.0 * mean / task.beta
     z = normalised(network.predict(task.X))
@@ -181,7 +186,7 @@ def _update_bound(task: Task, best: SoftmaxBest, nu: Array, found: list[Found]) 
     if best.nu.any():
         for k, maxima in enumerate(found):
             near = maxima.take(maxima.maxima.values > 0.9 * task.beta)
-            z = np.maximum(near.maxima.directions @ task.X.T, 0.0) @ best.nu[:, k]
+            z = activate(near.maxima.directions @ task.X.T, task.negative_slope) @ best.nu[:, k]
             best.rho = max(best.rho, float(np.max(near.signs * z, initial=0.0)))
         best.bound = bound_of(task, best.nu, best.rho)
     rho = max(float(maxima.maxima.values.max()) for maxima in found)
