@@ -195,7 +195,7 @@ def test_ascent_ends_at_maxima_with_true_values():
     U = rng.standard_normal((axes.X.shape[1], 20)).astype(np.float32)
     U /= np.linalg.norm(U, axis=0)
     signs = np.resize([1.0, -1.0], 20)
-    found = ascend(axes.X, axes.eigenvalues, nu, U, signs, BETA, ((0.1, 60, 1.0), (0.01, 60, 1.0)))
+    found = ascend(axes.X, axes.eigenvalues, nu, U, signs, BETA, ((0.1, 60, 0.0), (0.01, 60, 0.0)))
     np.testing.assert_allclose(
         exact_values(X_WIDE, nu, axes.back(found.U)) * found.signs, found.values, rtol=1e-4
     )

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from convexnn.certificate import Certificate, CertificateKind
 
 FOREIGN = (".pt", ".pth", ".onnx")
-#: A relative gap above this may well be the bound's fault and not the network's.
-WIDE = 0.05
 
 
 @friendly
@@ -114,6 +112,7 @@ def _certify_foreign(
 ) -> dict[str, Any]:
     from convexnn.foreign_files import numeric_rows, read_network
     from convexnn.interop import certify_model
+    from convexnn.interop.certificates import WIDE
     from convexnn.table_losses import in_words, scaled
 
     begin = perf_counter()

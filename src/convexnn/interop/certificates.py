@@ -20,7 +20,7 @@ from convexnn.losses import LossLike, get_loss
 from convexnn.network import Network
 
 #: A relative gap above this may well be the bound's fault and not the network's: the text says so.
-_WIDE = 0.05
+WIDE = 0.05
 #: Seconds for the training of `tighten`, unless max_time is given.
 _TIGHTEN_TIME = 60.0
 
@@ -63,7 +63,7 @@ class ModelCertificate:
         )
         if self.reached is not None:
             text += f"\nGlobal training on the same problem reached the objective {self.reached:.8g}."
-        elif self.certificate.relative_gap > _WIDE:
+        elif self.certificate.relative_gap > WIDE:
             text += "\nThe bound is the one this network gives; tighten=True trains for a better one."
         return text
 

@@ -27,9 +27,8 @@ class Axes(NamedTuple):
     eigenvalues: Array  # (r,) of XᵀX, descending
 
     def leading(self, share: float) -> int:
-        """The fewest columns that leave out at most this share of the trace of XᵀX."""
-        rest = 1.0 - np.cumsum(self.eigenvalues) / max(self.eigenvalues.sum(), 1e-300)
-        return min(len(rest), int(np.searchsorted(-rest, -share)) + 1)
+        """The fewest columns that leave out at most this share of the trace of XᵀX; all of them for 0."""
+        return leading(self.eigenvalues, share)
 
     def back(self, U: Real) -> Array:
         """QU in float64 for U in the leading columns (k×m)."""
@@ -38,6 +37,12 @@ class Axes(NamedTuple):
     def into(self, U: Array) -> Real:
         """QᵀU in float32 for U of the original columns (d×m)."""
         return np.asarray(self.Q.T @ U.astype(np.float32))
+
+
+def leading(eigenvalues: Array, share: float) -> int:
+    """The fewest leading axes that leave out at most this share of Σλ; all of them for 0."""
+    rest = 1.0 - np.cumsum(eigenvalues) / max(eigenvalues.sum(), 1e-300)
+    return len(rest) if share <= 0 else min(len(rest), int(np.searchsorted(-rest, -share)) + 1)
 
 
 def principal_axes(X: Array) -> Axes:

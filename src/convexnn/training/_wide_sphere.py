@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convexnn._types import Array, IntArray
-from convexnn.training._wide_axes import Real
+from convexnn.training._wide_axes import Real, leading
 from convexnn.training._wide_smoothed import blocks, kink_curvature, mean_spread, pull
 
 _PAIRS = 6
@@ -34,7 +34,7 @@ class Ascent(NamedTuple):
         return Ascent(self.values[index], self.U[:, index], self.signs[index], self.finished)
 
 
-#: (width over the mean spread of Xu, iterations, share of the variance that the columns keep) of each stage.
+#: (width over the mean spread of Xu, iterations, share of the variance that is left out) of each stage.
 Schedule = Sequence[tuple[float, int, float]]
 
 
@@ -57,7 +57,7 @@ def ascend(
     low = nu.astype(np.float32)
     for stage, (relative, steps, share) in enumerate(schedule):
         b = max(relative * mean_spread(X, U, eigenvalues), 1e-20)
-        k = _leading(eigenvalues[: len(U)], share)
+        k = leading(eigenvalues[: len(U)], share)
         part, full = (X, U) if k == len(U) else (np.ascontiguousarray(X[:, :k]), np.zeros_like(U))
         unit = U[:k] / (np.sqrt(_dots(U[:k], U[:k])) + _TINY)
         full[:k], value = _stage(part, eigenvalues, low, unit, signs, beta, b, steps, deadline)
@@ -72,12 +72,6 @@ def ascend(
     order = np.argsort(-values, kind="stable")
     finished = perf_counter() <= deadline
     return Ascent(values[order], np.ascontiguousarray(U[:, order]), signs[order], finished)
-
-
-def _leading(eigenvalues: Array, share: float) -> int:
-    """How many leading axes hold this share of the variance; all of them for 1."""
-    kept = np.cumsum(eigenvalues)
-    return len(kept) if share >= 1.0 else int(np.searchsorted(kept, share * kept[-1])) + 1
 
 
 def _stage(

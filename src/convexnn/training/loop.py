@@ -6,7 +6,7 @@ tolerance, ν is verified from fresh starts; a refuted bound is lowered and the 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
@@ -95,9 +95,9 @@ class Best:
         keep = norm > 0
         root = np.sqrt(norm[keep])
         net = Network(
-            (self.v[keep] / root[:, None]).T, self.signs[keep] * root, negative_slope=self.negative_slope
-        )
-        net = replace(net, intercept=self.intercept)
+            (self.v[keep] / root[:, None]).T, self.signs[keep] * root, intercept=self.intercept,
+            negative_slope=self.negative_slope,
+        )  # fmt: skip
         return net if self.is_large else net.merged(X)
 
 
@@ -162,9 +162,10 @@ def start_state(task: Task, network: Network) -> State:
     fit = fit + b if task.intercept else fit
     primal = task.function.value(fit, task.y) + task.beta * total
     mean = total / len(v) if len(v) else 0.01 * value_at_zero(task) / task.beta
-    best = Best(primal, v.copy(), signs.copy(), 0.0, np.zeros(len(task.y)), 0.0, negative_slope=slope)
+    best = Best(
+        primal, v.copy(), signs.copy(), 0.0, np.zeros(len(task.y)), 0.0, intercept=b, negative_slope=slope
+    )
     sigma = 30.0 * mean / task.beta
-    best.intercept = b
     return State(merge(cells), starting_point(task.loss, task.y, fit), sigma, sigma, best, b)
 
 

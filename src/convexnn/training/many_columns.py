@@ -41,9 +41,9 @@ _SLIDE_STEPS = 50
 _FIRST_SLIDES, _FIRST_SHARE = 3, 1e-2
 #: A first width of 0.4 finds higher maxima than 0.2, at less cost: more starts run together. On the leading
 #: axes with 98 % of the variance the first stage finds the same ones in less than half the time.
-_LOOP: Schedule = ((0.4, 25, 0.98), (0.1, 15, 1.0), (0.03, 12, 1.0))
-_LONG: Schedule = ((0.4, 40, 0.98), (0.1, 40, 1.0), (0.03, 30, 1.0), (0.01, 20, 1.0))
-_POLISH: Schedule = ((0.05, 15, 1.0), (0.02, 20, 1.0))
+_LOOP: Schedule = ((0.4, 25, 0.02), (0.1, 15, 0.0), (0.03, 12, 0.0))
+_LONG: Schedule = ((0.4, 40, 0.02), (0.1, 40, 0.0), (0.03, 30, 0.0), (0.01, 20, 0.0))
+_POLISH: Schedule = ((0.05, 15, 0.0), (0.02, 20, 0.0))
 #: Starts of a pricing around neurons: (side, sign against the neuron's, size of the noise, whether it is
 #: spread like the data, how many). Measured at β = 3 on CIFAR: white noise of any size finds ρ ≥ 3.45, noise
 #: spread like the data 3.57; the opposite sign gives the most maxima that are nearly as high.

@@ -105,8 +105,8 @@ def start_softmax(task: Task, network: Network) -> SoftmaxState:
     mean = total / count if count else 0.01 * value_at_zero(task) / task.beta
     v, signs = np.concatenate([c.blocks.v for c in cells]), np.concatenate([c.blocks.signs for c in cells])
     outputs = np.repeat(np.arange(len(cells)), [len(c.blocks) for c in cells])
-    best = SoftmaxBest(np.inf, v, signs, outputs, 0.0, np.zeros_like(task.y), 0.0)
-    best.negative_slope = task.negative_slope
+    nu = np.zeros_like(task.y)
+    best = SoftmaxBest(np.inf, v, signs, outputs, 0.0, nu, 0.0, negative_slope=task.negative_slope)
     best.primal = best.network(task.X).objective(task.X, task.y, task.beta, task.loss)
     sigma = 30.0 * mean / task.beta
     z = normalised(network.predict(task.X))
